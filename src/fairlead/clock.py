@@ -1,0 +1,13 @@
+"""Time is an argument; this file alone reads the machine's clocks."""
+
+import time
+from collections.abc import Callable
+
+Clock = Callable[[], float]
+"""Gives seconds. Whatever decides takes `now_s` as an argument and never one of these."""
+
+monotonic_s: Clock = time.monotonic
+"""Seconds that never run backwards; the zero is arbitrary."""
+
+wall_s: Clock = time.time
+"""Seconds since 1970, for records and for what people read."""
