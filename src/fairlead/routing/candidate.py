@@ -1,0 +1,157 @@
+"""A (model, node) pair that could take a task, with what has been seen of it."""
+
+import msgspec
+
+from fairlead.allocation import Account
+from fairlead.domain import Model, Node, Outcome, TaskCategory
+from fairlead.load import Loaded
+from fairlead.routing.evidence import MIXING_WEIGHT, Evidence
+
+NEUTRAL = 0.5
+"""The score of a factor of which nothing is known."""
+
+
+class Standing(msgspec.Struct, frozen=True, gc=False):
+    """How a candidate stands in a category, as of its last outcome: a value, so that a decision can keep it."""
+
+    affinity: float | None = None
+    """Expected share of successes in this category; None where nothing is known."""
+    performance: float | None = None
+    """0.7 x expected success + 0.3 x speed over all categories; None where nothing is known."""
+    affinity_score: float = NEUTRAL
+    performance_score: float = NEUTRAL
+    mixed_score: float = NEUTRAL
+    """Affinity and performance, mixed by how much is known of the category."""
+    outcomes: float = 0.0
+    """How many are remembered: in the category, or in all where it stands for all."""
+
+
+UNKNOWN = Standing()
+
+
+class Totals:
+    """Plain counts since the last reset; they do not decay."""
+
+    __slots__ = ("failed", "input_tokens", "latency_s", "output_tokens", "succeeded")
+
+    def __init__(self) -> None:
+        self.succeeded = 0
+        self.failed = 0
+        self.latency_s = 0.0
+        self.input_tokens = 0
+        self.output_tokens = 0
+
+
+class Candidate:
+    """One model on one node: the unit that strategies compare. Written by its fleet alone."""
+
+    __slots__ = (
+        "_by_category",
+        "_half_life_s",
+        "account",
+        "evidence",
+        "model",
+        "node",
+        "order",
+        "overall",
+        "refresh_at_s",
+        "standings",
+        "totals",
+        "weight",
+        "worth",
+    )
+
+    def __init__(self, model: Model, node: Node, account: Account, order: int, half_life_s: float) -> None:
+        self.model = model
+        self.node = node
+        self.account = account
+        self.order = order
+        self.weight = node.weight
+        self._half_life_s = half_life_s
+        self.forget()
+
+    def __repr__(self) -> str:
+        return f"<Candidate {self.model.name} on {self.node.name}>"
+
+    @property
+    def in_flight(self) -> int:
+        """Leases out on the node."""
+        return self.account.in_flight
+
+    @property
+    def slots(self) -> int | None:
+        """What the node can work on at once."""
+        return self.account.slots
+
+    def standing(self, category: TaskCategory) -> Standing:
+        """Return how it stands in a category; worked out when it is first asked for after an outcome."""
+        standing = self.standings.get(category)
+        if standing is None:
+            standing = self.standings[category] = self._stand(category)
+        return standing
+
+    def forget(self) -> None:
+        """Drop all evidence and totals; declared skill stays."""
+        self.evidence = Evidence(self._half_life_s)
+        self.totals = Totals()
+        self.standings: dict[TaskCategory, Standing] = {}
+        self._by_category: dict[TaskCategory, Evidence] = {
+            category: Evidence(self._half_life_s, declared) for category, declared in self.model.skill.items()
+        }
+        self._refresh(0.0)
+
+    def record(self, outcome: Outcome, now_s: float) -> None:
+        """Learn from one outcome."""
+        success, latency_s = outcome.success, outcome.latency_s
+        totals = self.totals
+        if success:
+            totals.succeeded += 1
+        else:
+            totals.failed += 1
+        totals.latency_s += latency_s
+        totals.input_tokens += outcome.input_tokens
+        totals.output_tokens += outcome.output_tokens
+        self.evidence.add(success, latency_s, now_s)
+        own = self._by_category.get(outcome.category)
+        if own is None:
+            own = self._by_category[outcome.category] = Evidence(self._half_life_s)
+        own.add(success, latency_s, now_s)
+        self._refresh(now_s)
+
+    def catch_up(self, now_s: float) -> None:
+        """Let time wear the evidence away, once that makes a difference."""
+        if self.refresh_at_s < now_s:
+            self.evidence.decay(now_s)
+            for own in self._by_category.values():
+                own.decay(now_s)
+            self._refresh(now_s)
+
+    def _refresh(self, now_s: float) -> None:
+        """Work out anew what every decision reads."""
+        self.standings.clear()
+        evidence = self.evidence
+        weight = evidence.successes + evidence.failures
+        if weight > 0.0:
+            performance = evidence.performance()
+            self.overall = Standing(None, performance, NEUTRAL, performance, performance, weight)
+            self.worth = self.weight * evidence.reliability
+        else:
+            self.overall = UNKNOWN
+            self.worth = self.weight
+        self.refresh_at_s = now_s + self._half_life_s / 64
+
+    def _stand(self, category: TaskCategory) -> Standing:
+        own = self._by_category.get(category)
+        overall = self.overall
+        performance = overall.performance_score
+        if own is None:
+            return Standing(None, overall.performance, NEUTRAL, performance, performance)
+        affinity, weight = own.success, own.weight + own.declared_weight
+        trust = weight / (weight + MIXING_WEIGHT)
+        mixed = performance + trust * (affinity - performance)
+        return Standing(affinity, overall.performance, affinity, performance, mixed, own.weight)
+
+
+def _conforms(candidate: Candidate) -> Loaded:
+    """Let the type checker prove that a candidate can be measured."""
+    return candidate

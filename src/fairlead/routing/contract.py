@@ -1,0 +1,116 @@
+"""What a strategy is given and what it gives back."""
+
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from typing import Protocol
+
+import msgspec
+
+from fairlead.domain import Task
+from fairlead.rng import Draw
+from fairlead.routing.candidate import Candidate
+
+WIDE = 64
+"""Beyond this many candidates a strategy compares a sample, so that its cost stays flat."""
+SAMPLE = 12
+"""How many it compares then."""
+
+
+class Pool:
+    """The candidates that qualify for a task, as they were registered. Never empty, never changed."""
+
+    __slots__ = ("_by_node", "_cumulative", "_fresh_until_s", "_is_even", "candidates", "key")
+
+    def __init__(self, key: str, candidates: Sequence[Candidate]) -> None:
+        self.key = key
+        """The name that the task asked for: a model, a group, or `auto`."""
+        self.candidates = candidates
+        self._cumulative: list[float] | None = None
+        self._by_node: dict[str, Candidate] | None = None
+        self._fresh_until_s = -1.0
+        self._is_even: bool | None = None
+
+    @property
+    def is_even(self) -> bool:
+        """Whether all weigh the same; found out once."""
+        if self._is_even is None:
+            self._is_even = len({candidate.weight for candidate in self.candidates}) == 1
+        return self._is_even
+
+    @property
+    def cumulative_weights(self) -> list[float]:
+        """Running sums of the candidates' weights, worked out once."""
+        if self._cumulative is None:
+            self._cumulative = list(accumulate(candidate.weight for candidate in self.candidates))
+        return self._cumulative
+
+    def freshen(self, now_s: float) -> None:
+        """Let time wear all evidence away, once that makes a difference to any; outcomes only put that moment off."""
+        if now_s > self._fresh_until_s:
+            for candidate in self.candidates:
+                candidate.catch_up(now_s)
+            self._fresh_until_s = min(candidate.refresh_at_s for candidate in self.candidates)
+
+    def on_node(self, name: str) -> Candidate | None:
+        """Return the pool's first candidate on a node, or None."""
+        if self._by_node is None:
+            self._by_node = {candidate.node.name: candidate for candidate in reversed(self.candidates)}
+        return self._by_node.get(name)
+
+
+class Choice(msgspec.Struct, gc=False):
+    """The candidate that a strategy picked, with what it compared, for the decision record."""
+
+    picked: Candidate
+    compared: Sequence[Candidate]
+    scores: Sequence[float]
+    """One for each of `compared`; up is good."""
+    why: str
+    factors: tuple[str, ...] = ()
+    """Names of the factors that made the scores: attributes of each of `standings`."""
+    standings: Sequence[object] = ()
+    """One for each of `compared`: values that do not change. A factor that is None is not known and scored 0.5."""
+
+
+class Strategy(Protocol):
+    """How one candidate is picked out of those that qualify. May keep state of its own; reads no clock."""
+
+    name: str
+
+    def choose(self, task: Task, pool: Pool, now_s: float, draw: Draw) -> Choice:
+        """Pick a candidate of the pool for the task."""
+        ...
+
+    def forget(self) -> None:
+        """Drop what was learnt, when metrics are reset."""
+        ...
+
+
+class RoutingSettings(msgspec.Struct, frozen=True):
+    """What strategies are built with."""
+
+    exploration: float = 0.1
+    """Share of tasks in [0, 1] that go to a newcomer, while there is one beside known candidates."""
+    max_sessions: int = 10_000
+    """Sessions remembered, the least recently used forgotten first."""
+
+
+StrategyFactory = Callable[[RoutingSettings], Strategy]
+
+
+def shortlist(pool: Pool, now_s: float, draw: Draw) -> Sequence[Candidate]:
+    """Return all candidates, or beyond `WIDE` a random sample, so that scoring stays flat; scores are up to date.
+
+    The sample steps through the pool from a random start by a random stride: every candidate is equally likely to be
+    in it, at the price of two draws.
+    """
+    candidates = pool.candidates
+    n = len(candidates)
+    if n <= WIDE:
+        pool.freshen(now_s)
+        return candidates
+    start, stride = draw.below(n), 1 + draw.below(n // SAMPLE)
+    sample = [candidates[(start + step * stride) % n] for step in range(SAMPLE)]
+    for one in sample:
+        one.catch_up(now_s)
+    return sample

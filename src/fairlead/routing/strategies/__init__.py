@@ -1,0 +1,1 @@
+"""The six strategies, one file each."""

@@ -1,0 +1,37 @@
+"""Affinity: the candidate that has succeeded most in this category, and the node that knows this session.
+
+Intent: let specialists emerge, and keep conversations where their cache is warm. Score = expected share of successes
+in the task's category (decayed, 0.5 or the declared skill where nothing was seen). Sticky per node: a session stays
+on its node, and a category on its best node, until *that node* is saturated, never by a gate for the whole fleet. A
+share of tasks (10 %) goes to newcomers.
+Wrong choice: when categories mean nothing for your models, or outcomes are not reported.
+"""
+
+from fairlead.domain import Task
+from fairlead.rng import Draw
+from fairlead.routing.contract import Choice, Pool, RoutingSettings, shortlist
+from fairlead.routing.scored import Keeper
+
+FACTORS = ("affinity",)
+
+
+class Affinity:
+    """Takes the highest decayed success in the category, and keeps sessions where they are."""
+
+    name = "affinity"
+
+    def __init__(self, settings: RoutingSettings) -> None:
+        self._keeper = Keeper(settings, tolerance=0.0)
+
+    def choose(self, task: Task, pool: Pool, now_s: float, draw: Draw) -> Choice:
+        """Pick the session's node, else the best in the category that is not saturated."""
+        compared = shortlist(pool, now_s, draw)
+        category = task.category
+        standings = [one.standings.get(category) or one.standing(category) for one in compared]
+        scores = [standing.affinity_score for standing in standings]
+        picked, why = self._keeper.pick(task.session, pool, compared, standings, scores, draw)
+        return Choice(picked, compared, scores, why or "best in this category", FACTORS, standings)
+
+    def forget(self) -> None:
+        """Drop the sessions."""
+        self._keeper.sessions.clear()

@@ -1,0 +1,51 @@
+"""Least loaded: the fewest tasks in flight, counted at the choice.
+
+Intent: even queues whatever the tasks cost; the right default for equal servers. The load of a candidate is
+(in flight + 1) / (weight x reliability), so that a node which fails fast does not look idle; its score is 1 / load.
+Up to 64 candidates all are compared; beyond, the better of two drawn at random: the cost stays flat, nothing herds.
+Wrong choice: when nodes differ in speed or skill more than in load.
+Reference: Mitzenmacher, "The power of two choices in randomized load balancing", IEEE TPDS 2001.
+"""
+
+from fairlead.domain import Task
+from fairlead.load import pending_per_worth, power_of_two
+from fairlead.rng import Draw
+from fairlead.routing.candidate import Candidate
+from fairlead.routing.contract import WIDE, Choice, Pool, RoutingSettings
+
+
+class LeastLoaded:
+    """Takes the candidate with the least in flight per unit of reliable weight."""
+
+    name = "least_loaded"
+
+    def __init__(self, settings: RoutingSettings) -> None:
+        del settings  # nothing to set
+
+    def choose(self, task: Task, pool: Pool, now_s: float, draw: Draw) -> Choice:
+        """Pick the least loaded; ties break at random."""
+        del task
+        candidates = pool.candidates
+        if len(candidates) > WIDE:
+            return _better_of_two(pool, now_s, draw)
+        pool.freshen(now_s)
+        scores = [one.worth / (one.account.in_flight + 1) for one in candidates]
+        top = max(scores)
+        if scores.count(top) == 1:
+            picked = candidates[scores.index(top)]
+        else:
+            tied = [one for one, score in zip(candidates, scores, strict=True) if score == top]
+            picked = tied[draw.below(len(tied))]
+        return Choice(picked, candidates, scores, "fewest in flight")
+
+    def forget(self) -> None:
+        """Nothing is kept."""
+
+
+def _better_of_two(pool: Pool, now_s: float, draw: Draw) -> Choice:
+    def load(one: Candidate) -> float:
+        one.catch_up(now_s)
+        return pending_per_worth(one)
+
+    picked = pool.candidates[power_of_two(pool.candidates, load, draw)]
+    return Choice(picked, (picked,), (1 / load(picked),), "less in flight of two at random")

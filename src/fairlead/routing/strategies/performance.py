@@ -1,0 +1,38 @@
+"""Performance: the candidate that has done best lately.
+
+Intent: send work where it succeeds and comes back soon. Score = 0.7 x expected success + 0.3 x speed, both decayed
+(`routing.evidence`), both absolute, so a 1 % gap never counts like a tenfold one; scores within 0.01 count as equal
+and the least loaded of them is taken. Saturated nodes are passed over. A share of tasks (10 %) goes to newcomers.
+Wrong choice: when a category needs a specialist that is slow; use affinity or hybrid.
+"""
+
+from fairlead.domain import Task
+from fairlead.rng import Draw
+from fairlead.routing.contract import Choice, Pool, RoutingSettings, shortlist
+from fairlead.routing.scored import best, explore
+
+TOLERANCE = 0.01
+FACTORS = ("performance",)
+
+
+class Performance:
+    """Takes the highest decayed success and speed."""
+
+    name = "performance"
+
+    def __init__(self, settings: RoutingSettings) -> None:
+        self._exploration = settings.exploration
+
+    def choose(self, task: Task, pool: Pool, now_s: float, draw: Draw) -> Choice:
+        """Pick the best performer that is not saturated."""
+        del task
+        compared = shortlist(pool, now_s, draw)
+        standings = [one.overall for one in compared]
+        scores = [standing.performance_score for standing in standings]
+        picked, why = explore(compared, standings, self._exploration, draw), "explores a newcomer"
+        if picked is None:
+            picked, why = best(compared, scores, TOLERANCE, draw), "best performance"
+        return Choice(picked, compared, scores, why, FACTORS, standings)
+
+    def forget(self) -> None:
+        """Nothing is kept here; evidence belongs to the candidates."""
