@@ -1,0 +1,1 @@
+"""The pure composition: fleet state and the dispatch of one task."""

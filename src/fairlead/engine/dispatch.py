@@ -1,0 +1,233 @@
+"""The dispatch of one task as a state machine without I/O: events in, actions out.
+
+    begin() ---> Send ---- complete() --> Done
+                  |  ^
+           fail() |  | (another candidate, or the same after a Wait)
+                  v  |
+                 Wait -- resume() --> Send | Wait | Refuse          cancel(): Done, from anywhere
+
+The owner does what an action says and reports what happened; the dispatch never looks at a clock. Never is the same
+node asked twice while another is left; `Retry-After` is honoured; repeats of work that a node may have begun are paid
+for from the retry budget, except where that node's circuit has since opened.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+from fairlead.domain import Outcome, Task
+from fairlead.engine.decision import Decision
+from fairlead.engine.faults import TREATMENTS, Blame
+from fairlead.engine.fleet import Fleet
+from fairlead.engine.retry_budget import RetryBudget, RetryPolicy
+from fairlead.errors import Fault, NoCandidateError, RoutingError
+from fairlead.health import Circuit
+from fairlead.rng import Draw
+from fairlead.routing.contract import Strategy
+from fairlead.routing.filters import Reason
+
+BLOCK_S = 60.0
+"""How long a node is spared a model that it refused."""
+COOL_S = 1.0
+"""How long a node that answers 429 is left alone when it names no time."""
+BACKOFF_S = 0.1
+"""First wait before the same node is asked again; doubled each time, half of it drawn at random."""
+
+
+class Send(msgspec.Struct, gc=False):
+    """Send the task to the decision's candidate."""
+
+    decision: Decision
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """Call `resume` at that time, or, where it is None, as soon as a lease is given back."""
+
+    until_s: float | None
+
+
+class Refuse(msgspec.Struct, frozen=True):
+    """Give up. `error` says why where routing is at fault; else the last answer of a node goes to the caller."""
+
+    fault: Fault | None = None
+    error: RoutingError | None = None
+
+
+class Done(msgspec.Struct, frozen=True):
+    """Nothing is left to do."""
+
+
+Action = Send | Wait | Refuse | Done
+DONE = Done()
+
+
+class Phase(StrEnum):
+    """Where a dispatch stands."""
+
+    NEW = "new"
+    SENT = "sent"
+    WAITING = "waiting"
+    OVER = "over"
+
+
+class Dispatch:
+    """One task on its way. Late and duplicate events change nothing."""
+
+    __slots__ = (
+        "_budget",
+        "_fault",
+        "_fleet",
+        "_min_context",
+        "_policy",
+        "_spared",
+        "_strategy",
+        "_tried",
+        "attempts",
+        "decision",
+        "phase",
+        "repeats",
+        "task",
+    )
+
+    def __init__(
+        self, fleet: Fleet, task: Task, policy: RetryPolicy, budget: RetryBudget, strategy: Strategy | None = None
+    ) -> None:
+        self.task = task
+        self._fleet = fleet
+        self._policy = policy
+        self._budget = budget
+        self._strategy = strategy
+        self._tried: set[str] = set()
+        self._spared: set[str] = set()
+        self._min_context = 0
+        self._fault: Fault | None = None
+        self.attempts = 0
+        """Nodes asked so far."""
+        self.repeats = 0
+        """Of these, those that repeated work which a node may have begun."""
+        self.decision: Decision | None = None
+        self.phase = Phase.NEW
+
+    def begin(self, now_s: float) -> Action:
+        """Start: decide for the first time."""
+        if self.phase is not Phase.NEW:
+            return DONE
+        self._budget.deposit()
+        return self._next(now_s)
+
+    def resume(self, now_s: float) -> Action:
+        """The time of a Wait has come."""
+        return self._next(now_s) if self.phase is Phase.WAITING else DONE
+
+    def progress(self, now_s: float) -> None:
+        """The answer is on its way: renew the lease."""
+        if self.phase is Phase.SENT and self.decision is not None:
+            self._fleet.ledger.renew(self.decision.lease, now_s)
+
+    def complete(self, outcome: Outcome, now_s: float) -> Action:
+        """The answer is whole."""
+        if self.phase is not Phase.SENT:
+            return DONE
+        self._settle(outcome, now_s)
+        return self._over()
+
+    def cancel(self, now_s: float) -> Action:
+        """The caller went away: give back what is held, blame nobody."""
+        if self.phase is Phase.SENT:
+            self._settle(None, now_s)
+        return self._over()
+
+    def fail(
+        self, fault: Fault, now_s: float, latency_s: float, retry_after_s: float | None = None, is_relayed: bool = False
+    ) -> Action:
+        """The attempt failed. `is_relayed` says that the caller has part of the answer, so it cannot begin anew."""
+        if self.phase is not Phase.SENT or self.decision is None:
+            return DONE
+        treatment = TREATMENTS[fault]
+        candidate = self.decision.candidate
+        is_blamed = treatment.blame is Blame.NODE
+        outcome = Outcome(False, latency_s, self.task.category, fault=fault) if is_blamed else None
+        self._settle(outcome, now_s)
+        if treatment.blame is Blame.PAIR:
+            self._fleet.block(candidate, fault, now_s + BLOCK_S, now_s)
+        if fault is Fault.RATE_LIMITED:
+            retry_after_s = COOL_S if retry_after_s is None else retry_after_s
+            self._fleet.cool(candidate, now_s + retry_after_s, now_s)
+        if fault is Fault.CONTEXT:
+            self._min_context = (candidate.model.context_tokens or self._min_context) + 1
+        self._fault = fault
+        self._tried.add(candidate.node.name)
+        if fault is Fault.NOT_FOUND or (fault is Fault.CONTEXT and candidate.model.context_tokens is not None):
+            self._spared.add(candidate.node.name)
+        may_go_on = treatment.moves_on and not is_relayed and self._may_repeat(treatment.is_budgeted, now_s)
+        return self._next(now_s, fault, retry_after_s) if may_go_on else self._refuse(fault)
+
+    # -- inside
+
+    def _may_repeat(self, is_budgeted: bool, now_s: float) -> bool:
+        if self.task.deadline_s is not None and now_s >= self.task.deadline_s:
+            return False
+        if not is_budgeted:  # the node did no work; each node is moved away from once at most
+            return True
+        self.repeats += 1
+        if self.repeats >= self._policy.max_attempts:
+            return False
+        return self._has_opened() or self._budget.withdraw(now_s)
+
+    def _has_opened(self) -> bool:
+        state = self._fleet.nodes.get(self.decision.candidate.node.name) if self.decision else None
+        return state is not None and state.breaker.state is not Circuit.CLOSED
+
+    def _next(self, now_s: float, fault: Fault | None = None, retry_after_s: float | None = None) -> Action:
+        try:
+            decision = self._fleet.decide(
+                self.task, now_s, self.attempts + 1, self._tried, self._min_context, self._strategy
+            )
+        except NoCandidateError as error:
+            return self._nobody_left(error, now_s, fault, retry_after_s)
+        except RoutingError as error:
+            return self._refuse(fault, error)
+        self.decision = decision
+        self.attempts += 1
+        self.phase = Phase.SENT
+        return Send(decision)
+
+    def _nobody_left(
+        self, error: NoCandidateError, now_s: float, fault: Fault | None, retry_after_s: float | None
+    ) -> Action:
+        """Wait for capacity, or for a node that may be asked again; else give up."""
+        if Reason.FULL.value in error.reasons:
+            self.phase = Phase.WAITING
+            return Wait(None)
+        if self._spared:  # another model on the same node may do
+            self._tried -= self._spared
+            self._spared.clear()
+            return self._next(now_s, fault, retry_after_s)
+        if fault is None or not TREATMENTS[fault].is_budgeted:
+            return self._refuse(fault or self._fault, error)
+        if self._has_opened() and retry_after_s is None:
+            return self._refuse(fault, error)
+        until_s = now_s + self._pause_s(retry_after_s)
+        deadline_s = self.task.deadline_s
+        if until_s - now_s > self._policy.max_wait_s or (deadline_s is not None and until_s >= deadline_s):
+            return self._refuse(fault, error)
+        self._tried.clear()
+        self.phase = Phase.WAITING
+        return Wait(until_s)
+
+    def _pause_s(self, retry_after_s: float | None) -> float:
+        backoff_s = BACKOFF_S * 2.0 ** (self.attempts - 1)
+        jitter = Draw(self._fleet.settings.seed, self.task.key, -self.attempts).unit()
+        return max(retry_after_s or 0.0, backoff_s * (0.5 + 0.5 * jitter))
+
+    def _settle(self, outcome: Outcome | None, now_s: float) -> None:
+        if self.decision is not None:
+            self._fleet.settle(self.decision.lease, self.decision.candidate, outcome, now_s)
+
+    def _refuse(self, fault: Fault | None, error: RoutingError | None = None) -> Action:
+        self.phase = Phase.OVER
+        return Refuse(fault, error)
+
+    def _over(self) -> Action:
+        self.phase = Phase.OVER
+        return DONE

@@ -1,0 +1,89 @@
+"""What happens seldom and is worth telling: events, and the bus that carries them to whoever listens.
+
+Nothing is published per chunk. The fleet puts its events into an outbox; its owner publishes them after the step that
+made them, so no subscriber ever runs inside a decision.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all events; `at_s` is on the clock of the fleet's owner."""
+
+    at_s: float
+
+
+class CircuitChanged(Event, frozen=True, kw_only=True):
+    """A node's circuit opened, half-opened or closed."""
+
+    node: str
+    before: str
+    after: str
+    cause: str
+
+
+class StrategyChanged(Event, frozen=True, kw_only=True):
+    """Another strategy chooses from now on."""
+
+    before: str
+    after: str
+
+
+class NodeCooling(Event, frozen=True, kw_only=True):
+    """A node asked to be left alone for a while."""
+
+    node: str
+    until_s: float
+
+
+class PairBlocked(Event, frozen=True, kw_only=True):
+    """A node refuses a model that it was listed with, or its key."""
+
+    model: str
+    node: str
+    fault: str
+    until_s: float
+
+
+class LeasesExpired(Event, frozen=True, kw_only=True):
+    """Leases whose owners vanished were taken back."""
+
+    node: str
+    count: int
+
+
+class FleetChanged(Event, frozen=True, kw_only=True):
+    """A model was registered on a node, or left it."""
+
+    model: str
+    node: str
+    joined: bool
+
+
+E = TypeVar("E", bound=Event)
+Subscriber = Callable[[E], None]
+
+
+class EventBus:
+    """Hands each event to those who subscribed to its type, in the order in which they did."""
+
+    def __init__(self) -> None:
+        self._subscribers: dict[type[Event], list[Callable[[Event], None]]] = {}
+
+    def subscribe(self, kind: type[E], subscriber: "Subscriber[E]") -> Callable[[], None]:
+        """Call `subscriber` for each event of that type (`Event` for all); returns what ends it."""
+
+        def receive(event: Event) -> None:
+            subscriber(event)  # type: ignore[arg-type]  # publish looks it up by the event's own type
+
+        self._subscribers.setdefault(kind, []).append(receive)
+        return lambda: self._subscribers[kind].remove(receive)
+
+    def publish(self, event: Event) -> None:
+        """Hand one event to its subscribers."""
+        for kind in (type(event), Event):
+            for receive in tuple(self._subscribers.get(kind, ())):
+                receive(event)

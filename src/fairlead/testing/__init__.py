@@ -1,0 +1,32 @@
+"""What users and tests share: a misbehaving provider, clocks, virtual time, simulated fleets, laws for strategies.
+
+Servers of real weights are in `fairlead.testing.llama`, which needs more to be installed.
+"""
+
+from fairlead.testing.behaviour import Behaviour, FailureRule, always, during, never, sometimes
+from fairlead.testing.clock import ManualClock
+from fairlead.testing.detector_laws import DETECTOR_LAWS, detector_laws
+from fairlead.testing.provider import FakeProvider, Fate, Reply
+from fairlead.testing.strategy_laws import STRATEGY_LAWS, strategy_laws
+from fairlead.testing.virtual_fleet import TaskRecord, VirtualFleet
+from fairlead.testing.virtual_time import VirtualTime
+
+__all__ = [
+    "DETECTOR_LAWS",
+    "STRATEGY_LAWS",
+    "Behaviour",
+    "FailureRule",
+    "FakeProvider",
+    "Fate",
+    "ManualClock",
+    "Reply",
+    "TaskRecord",
+    "VirtualFleet",
+    "VirtualTime",
+    "always",
+    "detector_laws",
+    "during",
+    "never",
+    "sometimes",
+    "strategy_laws",
+]
