@@ -1,0 +1,69 @@
+"""Ollama node, Ollama caller: lines pass as they are."""
+
+from fairlead.dialects.contract import Call, Dialect, ErrorInfo, Operation
+from fairlead.dialects.embeddings import check_ollama
+from fairlead.dialects.errors import fail_event
+from fairlead.dialects.ndjson import read_line
+from fairlead.dialects.stream import LINE_END, NDJSON_TYPE, StreamRelay
+from fairlead.errors import MalformedAnswerError
+
+_UNFINISHED = b'"done":false'
+
+
+class OllamaRelay(StreamRelay):
+    """Passes lines on unread while they say that the answer goes on; parses the others."""
+
+    media_type = NDJSON_TYPE
+    _end = LINE_END
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._clear = True
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what can go to the caller now: the same bytes."""
+        if (
+            self._clear
+            and data.endswith(b"\n")
+            and _UNFINISHED in data
+            and data.startswith(b"{")
+            and data.count(b"\n") == 1
+        ):
+            self.chunks += 1
+            return data
+        out = self._feed_events(data)
+        self._clear = not (self._pending or self._done or self._held)
+        return out
+
+    def whole(self, body: bytes) -> bytes:
+        """Check the answer, note its tokens, and return it as it is."""
+        if self._call.operation is Operation.EMBEDDING:
+            self.usage = check_ollama(body)
+        else:
+            answer = read_line(body)
+            if not answer.done:
+                raise MalformedAnswerError("The node's answer is not complete: `done` is not true.")
+            self.usage = answer.usage
+        self.finished = True
+        return body
+
+    def fail(self, error: ErrorInfo) -> bytes:
+        """Return the error as a line."""
+        return fail_event(Dialect.OLLAMA, error)
+
+    def _event(self, event: bytes) -> bytes:
+        if event.startswith(b"{") and _UNFINISHED in event:
+            self.chunks += 1
+            return event
+        if not event.strip():
+            return event
+        line = read_line(event)
+        if line.text or line.thought or line.tool_calls:
+            self.chunks += 1
+        if line.done:
+            self.usage = line.usage
+            self.finished = self._done = True
+        return event
+
+    def _ending(self) -> bytes:
+        return b""
