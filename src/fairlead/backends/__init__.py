@@ -1,0 +1,1 @@
+"""How nodes are reached: HTTP servers, programs, and one that is only simulated."""

@@ -1,0 +1,1 @@
+"""The asyncio shell: reads actions, feeds events."""

@@ -1,0 +1,34 @@
+"""What errors and headers of nodes mean to an exchange."""
+
+from math import isnan
+
+from fairlead.backends.contract import Headers
+from fairlead.dialects import fault_of
+from fairlead.dialects.contract import ErrorInfo
+from fairlead.errors import Fault, NoCandidateError, RoutingError
+
+MAX_RETRY_AFTER_S = 3600.0
+
+
+def routing_error(error: RoutingError) -> ErrorInfo:
+    """Turn the router's own refusal into what the caller reads."""
+    if isinstance(error, NoCandidateError):
+        return ErrorInfo(503, str(error), "overloaded_error", "no_candidate")
+    return ErrorInfo(404, str(error), "invalid_request_error", "model_not_found", "model")
+
+
+def fault_in_stream(info: ErrorInfo) -> Fault:
+    """Whose fault an error inside a stream is; one that names no status is the node's."""
+    return fault_of(info.status, info) if info.status >= 400 else Fault.UNAVAILABLE
+
+
+def read_retry_after(headers: Headers) -> float | None:
+    """Read Retry-After in seconds; a date is rare from model servers and taken as "soon"."""
+    for name, value in headers:
+        if name == b"retry-after":
+            try:
+                asked_s = float(value)
+            except ValueError:
+                return 1.0
+            return 1.0 if isnan(asked_s) else min(max(asked_s, 0.0), MAX_RETRY_AFTER_S)
+    return None
