@@ -1,0 +1,162 @@
+"""What the types cannot say: whether the parts of a configuration fit together."""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from fairlead.config.addresses import is_loopback, parse_listen, split_url
+from fairlead.config.problems import Part, Path, Written, nearest
+from fairlead.config.schema import Config, NodeConfig, NodeKind
+
+Finding = tuple[Path, tuple[Part, ...]]
+"""Where, and what is wrong there."""
+
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_SENDABLE = re.compile("[!-~\xa1-\xff]*")
+_SENDABLE_SPACED = re.compile("[\t -~\xa1-\xff]*")
+_FRAMING = {"connection", "content-length", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade"}
+_REMOTE = (NodeKind.OPENAI, NodeKind.OLLAMA)
+AUTO = "auto"
+"""The name by which callers leave the choice of the model to the router."""
+
+
+def findings(config: Config, *, members: bool = True) -> Iterator[Finding]:
+    """Give all that does not fit; without `members` the names in groups, aliases and fallbacks are not looked up."""
+    yield from _listen(config)
+    for place, node in enumerate(config.nodes):
+        for key, text in _node(node):
+            yield ("nodes", place, *key), (text,)
+    yield from _keys(config)
+    yield from _prices(config)
+    for room, names in (("nodes", config.nodes), ("models", config.models), ("keys", config.keys)):
+        yield from _duplicates(room, [item.name for item in names])
+    yield from _names(config)
+    if members:
+        yield from _members(config)
+
+
+def _listen(config: Config) -> Iterator[Finding]:
+    try:
+        host, _ = parse_listen(config.listen)
+    except ValueError as error:
+        yield ("listen",), (str(error),)
+        return
+    if not (is_loopback(host) or config.keys or config.insecure):
+        advice = "add keys (fairlead key new makes one), or say insecure: true"
+        yield ("listen",), (f"other machines can reach this address and no key guards it; {advice}",)
+
+
+def _node(node: NodeConfig) -> Iterator[tuple[Path, str]]:
+    if node.kind in _REMOTE:
+        yield from _remote(node)
+    elif node.url is not None:
+        yield ("url",), f"a node of kind {node.kind} has no address; leave it out"
+    if node.kind is NodeKind.COMMAND and not (node.command and node.command[0]):
+        yield ("command",), "a node of kind command needs the program and its arguments as a list"
+    if node.kind is not NodeKind.COMMAND and node.command is not None:
+        yield ("command",), f"only a node of kind command runs a program, and this one is of kind {node.kind}"
+    if node.concurrency is not None:
+        yield from _concurrency(node)
+    if node.models is not None and not node.models:
+        yield ("models",), "list one model at least, or leave the key out and the node is asked"
+    if node.api_key is not None and not _sendable(node.api_key.reveal()):
+        yield ("api_key",), "expected a key without spaces, line ends or characters beyond Latin-1"
+    for name, value in node.headers.items():
+        yield from _header(Written(name), value.reveal())
+
+
+def _remote(node: NodeConfig) -> Iterator[tuple[Path, str]]:
+    if node.url is None:
+        yield (), 'the key "url" is missing'
+        return
+    try:
+        split_url(node.url)
+    except ValueError as error:
+        yield ("url",), str(error)
+
+
+def _concurrency(node: NodeConfig) -> Iterator[tuple[Path, str]]:
+    if node.kind is not NodeKind.COMMAND:
+        yield ("concurrency",), "is for commands; write capacity: {slots: ...} here"
+    elif node.capacity.slots != node.concurrency:
+        yield ("concurrency",), "says the same as capacity.slots; write one of them"
+
+
+def _header(name: Written, value: str) -> Iterator[tuple[Path, str]]:
+    if not _HEADER_NAME.fullmatch(name):
+        yield ("headers", name), "is no name of a header"
+    elif name.lower() in _FRAMING:
+        yield ("headers", name), "is set by the connection itself; leave it out"
+    elif not _sendable(value, spaces=True):
+        yield ("headers", name), "expected a value without line ends or characters beyond Latin-1"
+
+
+def _sendable(text: str, *, spaces: bool = False) -> bool:
+    return bool((_SENDABLE_SPACED if spaces else _SENDABLE).fullmatch(text))
+
+
+def _keys(config: Config) -> Iterator[Finding]:
+    for place, key in enumerate(config.keys):
+        if (key.key is None) == (key.key_sha256 is None):
+            yield ("keys", place), ("write one of key and key_sha256 (fairlead key new makes both)",)
+    digests: dict[bytes, int] = {}
+    for place, key in enumerate(config.keys):
+        if key.key is not None or key.key_sha256 is not None:
+            first = digests.setdefault(key.digest(), place)
+            if first != place:
+                yield ("keys", place), ("is the same key as ", ("keys", first))
+
+
+def _prices(config: Config) -> Iterator[Finding]:
+    for place, model in enumerate(config.models):
+        for name in ("input_usd_per_mtok", "output_usd_per_mtok") if model.price else ():
+            if getattr(model.price, name) < 0:
+                yield ("models", place, "price", name), ("expected a number, 0 or more",)
+
+
+def _duplicates(room: str, names: Iterable[str]) -> Iterator[Finding]:
+    seen: dict[str, int] = {}
+    for place, name in enumerate(names):
+        first = seen.setdefault(name, place)
+        if first != place and name:
+            advice = "; give one of them another name" if room == "nodes" else ""
+            yield (room, place), ("the name ", Written(name), " belongs to ", (room, first), f" already{advice}")
+
+
+def _names(config: Config) -> Iterator[Finding]:
+    for room in ("groups", "aliases"):
+        if AUTO in getattr(config, room):
+            yield (room, AUTO), ("auto is the name by which callers leave the choice to the router; use another",)
+    for name in config.aliases.keys() & config.groups.keys():
+        yield ("aliases", Written(name)), ("is the name of a group already",)
+    for room in ("groups", "fallbacks"):
+        for name, members in getattr(config, room).items():
+            if not members:
+                yield (room, Written(name)), ("list one model at least",)
+            for place, member in enumerate(members):
+                if member == name:
+                    yield (room, Written(name), place), ("stands for itself; leave it out",)
+
+
+def _members(config: Config) -> Iterator[Finding]:
+    if not config.nodes or any(node.models is None for node in config.nodes):
+        return  # a node that will be asked may know any name
+    models = {served.public for node in config.nodes for served in node.models or ()}
+    models |= {model.name for model in config.models}
+    choices = models | config.groups.keys()
+    for name, members in config.groups.items():
+        for place, member in enumerate(members):
+            yield from _known(("groups", Written(name), place), member, models)
+    for name, target in config.aliases.items():
+        yield from _known(("aliases", Written(name)), target, choices)
+    for name, members in config.fallbacks.items():
+        yield from _known(("fallbacks", Written(name)), name, choices)
+        for place, member in enumerate(members):
+            yield from _known(("fallbacks", Written(name), place), member, choices)
+
+
+def _known(path: Path, name: str, known: Iterable[str]) -> Iterator[Finding]:
+    if name in known:
+        return
+    meant = nearest(name, sorted(known))
+    advice: tuple[Part, ...] = ("; did you mean ", Written(meant), "?") if meant else ()
+    yield path, ("no node serves ", Written(name), " and models does not declare it", *advice)

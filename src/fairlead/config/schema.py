@@ -1,0 +1,246 @@
+"""The configuration as types that cannot be wrong: what each key means, its default and its range."""
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+from msgspec.structs import force_setattr
+
+from fairlead.config.addresses import host_and_port, is_ollama_url, parse_listen, tidy_url
+from fairlead.config.secret import Secret
+from fairlead.domain import Model, Node, Price, TaskCategory
+from fairlead.health.config import CircuitBreakerConfig
+
+Count = Annotated[int, Meta(gt=0)]
+Whole = Annotated[int, Meta(ge=0)]
+Seconds = Annotated[float, Meta(gt=0)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Amount = Annotated[float, Meta(ge=0)]
+Text = Annotated[str, Meta(min_length=1)]
+
+_DERIVED: Any = None  # stands only until __post_init__ has worked out the value
+
+
+class NodeKind(StrEnum):
+    """What a node speaks."""
+
+    OPENAI = "openai"
+    OLLAMA = "ollama"
+    COMMAND = "command"
+    SIMULATED = "simulated"
+
+
+class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What every part of the configuration is: frozen, and closed to unknown keys."""
+
+
+class Timeouts(_Part, frozen=True, kw_only=True):
+    """How long a node may take."""
+
+    connect_s: Seconds = 2.0
+    first_token_s: Seconds = 30.0
+    """Until the first byte of the answer: headers, or the first token of a stream."""
+    idle_s: Seconds = 20.0
+    """Between two pieces of an answer that has begun."""
+    total_s: Seconds = 600.0
+
+
+class NodeTimeouts(_Part, frozen=True, kw_only=True):
+    """What one node does differently; None: as everywhere."""
+
+    connect_s: Seconds | None = None
+    first_token_s: Seconds | None = None
+    idle_s: Seconds | None = None
+    total_s: Seconds | None = None
+
+    def over(self, common: Timeouts) -> Timeouts:
+        """Return the common timeouts with this node's own in their place."""
+        own = {name: value for name, value in msgspec.structs.asdict(self).items() if value is not None}
+        return msgspec.structs.replace(common, **own)
+
+
+class Capacity(_Part, frozen=True, kw_only=True):
+    """What a node can hold; None where unknown."""
+
+    slots: Count | None = None
+    """Tasks at once."""
+    tokens_per_minute: Count | None = None
+
+
+class ServedModel(_Part, frozen=True, kw_only=True, rename={"public": "as"}):
+    """A model that a node serves: written as a name, or as `{name: ..., as: ...}`."""
+
+    name: Text
+    """The node's own name for it."""
+    public: Text = _DERIVED
+    """The name that callers use; the node's own where nothing else is said."""
+
+    def __post_init__(self) -> None:
+        if self.public is _DERIVED:
+            force_setattr(self, "public", self.name)
+
+
+class NodeConfig(_Part, frozen=True, kw_only=True):
+    """One place where models are served."""
+
+    name: Text = _DERIVED
+    """Its `host:port` where not given; the program's name for a command."""
+    url: str | None = None
+    """The base address: ends in `/v1` for OpenAI, is bare for Ollama."""
+    kind: NodeKind = _DERIVED
+    """Ollama for port 11434, a command where there is one, otherwise OpenAI."""
+    models: tuple[ServedModel, ...] | None = None
+    """None: the node is asked. A command and a simulated node cannot be: theirs bears the node's name."""
+    api_key: Secret | None = None
+    headers: dict[str, Secret] = {}
+    """Sent with every request to this node."""
+    weight: Annotated[float, Meta(gt=0)] = 1.0
+    region: Text | None = None
+    failure_domain: Text | None = None
+    capacity: Capacity = Capacity()
+    concurrency: Count | None = None
+    """For commands: another word for `capacity.slots`, and 1 where neither is given."""
+    timeouts: NodeTimeouts = NodeTimeouts()
+    command: tuple[str, ...] | None = None
+    """Program and arguments, run as they stand, without a shell."""
+    verify_tls: bool = True
+
+    def __post_init__(self) -> None:
+        if self.kind is _DERIVED:
+            force_setattr(self, "kind", self._guessed_kind())
+        if self.url is not None and self.kind in {NodeKind.OPENAI, NodeKind.OLLAMA}:
+            force_setattr(self, "url", tidy_url(self.url, native=self.kind is NodeKind.OLLAMA))
+        if self.kind is NodeKind.COMMAND and self.capacity.slots is None:
+            force_setattr(self, "capacity", msgspec.structs.replace(self.capacity, slots=self.concurrency or 1))
+        if self.name is _DERIVED:
+            force_setattr(self, "name", self._derived_name())
+        if self.models is None and self.kind in {NodeKind.COMMAND, NodeKind.SIMULATED}:
+            force_setattr(self, "models", (ServedModel(name=self.name),))
+
+    def _guessed_kind(self) -> NodeKind:
+        if self.command is not None:
+            return NodeKind.COMMAND
+        return NodeKind.OLLAMA if self.url and is_ollama_url(self.url) else NodeKind.OPENAI
+
+    def _derived_name(self) -> str:
+        if self.url:
+            return host_and_port(self.url)
+        return self.command[0].rpartition("/")[2] if self.command else str(self.kind)
+
+    def to_node(self) -> Node:
+        """Return the node as the decision core sees it."""
+        return Node(
+            name=self.name,
+            weight=self.weight,
+            slots=self.capacity.slots,
+            region=self.region,
+            failure_domain=self.failure_domain,
+        )
+
+
+class ModelConfig(_Part, frozen=True, kw_only=True):
+    """What is known of a model, whichever nodes serve it."""
+
+    name: Text
+    context_tokens: Count | None = None
+    capabilities: frozenset[str] | None = None
+    """Of `tools`, `vision`, `json`, `logprobs` or words of your own; None: unknown, nothing is ruled out."""
+    price: Price | None = None
+    skill: dict[TaskCategory, Share] = {}
+
+    def to_model(self) -> Model:
+        """Return the model as the decision core sees it."""
+        return Model(
+            name=self.name,
+            capabilities=self.capabilities,
+            context_tokens=self.context_tokens,
+            price=self.price,
+            skill=self.skill,
+        )
+
+
+class Retries(_Part, frozen=True, kw_only=True):
+    """How often a task is tried again, and how much that may add to the traffic."""
+
+    max_attempts: Count = 3
+    budget_ratio: Amount = 0.2
+    """Repeats per request over the whole fleet..."""
+    min_per_second: Amount = 3.0
+    """...or this many a second, whichever is more."""
+
+
+class KeyConfig(_Part, frozen=True, kw_only=True):
+    """A caller's key, written out or as its SHA-256."""
+
+    name: Text
+    key: Secret | None = None
+    key_sha256: Annotated[str, Meta(pattern="^[0-9a-fA-F]{64}$")] | None = None
+    admin: bool = False
+    max_cost_usd: Amount | None = None
+    """Most that one request may cost, whatever its header says."""
+    tenant: Text | None = None
+
+    def digest(self) -> bytes:
+        """Return the SHA-256 of the key, to compare with a caller's in constant time."""
+        import hashlib
+
+        if self.key_sha256 is not None:
+            return bytes.fromhex(self.key_sha256)
+        return hashlib.sha256((self.key.reveal() if self.key else "").encode()).digest()
+
+
+class Limits(_Part, frozen=True, kw_only=True):
+    """What the gateway takes from a caller."""
+
+    max_body_bytes: Count = 32 * 2**20
+    max_header_bytes: Count = 64 * 2**10
+    header_timeout_s: Seconds = 10.0
+    max_connections: Count = 4096
+    max_waiting: Whole = 1024
+    """Requests that may wait for a free slot."""
+
+
+class Config(_Part, frozen=True, kw_only=True):
+    """Everything that a file can say; `Config()` is a gateway with every default and no node."""
+
+    listen: str = "127.0.0.1:8400"
+    unix_socket: Text | None = None
+    """Path of a local socket whose callers are administrators."""
+    strategy: Text = "hybrid"
+    detector: Text = "rules"
+    """What tells a task's category: `rules`, or one registered under `fairlead.detectors`."""
+    seed: int = 0
+    nodes: tuple[NodeConfig, ...] = ()
+    models: tuple[ModelConfig, ...] = ()
+    groups: dict[str, tuple[str, ...]] = {}
+    aliases: dict[str, str] = {}
+    fallbacks: dict[str, tuple[str, ...]] = {}
+    circuit_breaker: CircuitBreakerConfig = CircuitBreakerConfig()
+    timeouts: Timeouts = Timeouts()
+    retries: Retries = Retries()
+    keys: tuple[KeyConfig, ...] = ()
+    limits: Limits = Limits()
+    allow_hosts: tuple[str, ...] = ()
+    """Further names by which callers may address the gateway; `*` for any."""
+    allow_origins: tuple[str, ...] = ()
+    """Web pages that may call it from a browser, such as `https://chat.example.org`; `*` for any."""
+    insecure: bool = False
+    """Listen beyond this machine without keys."""
+    pending_timeout_s: Seconds = 600.0
+    half_life_s: Seconds = 3600.0
+    """After this long an outcome counts half."""
+    exploration: Share = 0.1
+    """Share of tasks that `affinity` gives to models it knows little of."""
+    drain_s: Amount = 30.0
+    """How long requests in flight may take to finish at the end."""
+
+    @property
+    def host(self) -> str:
+        """Where to listen, without the port."""
+        return parse_listen(self.listen)[0]
+
+    @property
+    def port(self) -> int:
+        """The port to listen on; 0: any free one."""
+        return parse_listen(self.listen)[1]
