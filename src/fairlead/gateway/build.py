@@ -1,0 +1,145 @@
+"""From a configuration to a gateway that can be served."""
+
+from collections.abc import Mapping, Sequence
+
+from fairlead.backends.command_backend import CommandBackend
+from fairlead.backends.contract import Backend
+from fairlead.backends.http_backend import HttpBackend
+from fairlead.backends.http_pool import PoolLimits
+from fairlead.backends.simulated_backend import SimulatedBackend
+from fairlead.categories import detector_named
+from fairlead.config import Config, KeyConfig, NodeConfig, NodeKind, Timeouts
+from fairlead.config.addresses import is_loopback
+from fairlead.dialects.contract import Dialect
+from fairlead.discovery import ModelSeen
+from fairlead.domain import Model
+from fairlead.engine.events import Event
+from fairlead.engine.fleet import Fleet, FleetSettings
+from fairlead.engine.retry_budget import RetryPolicy
+from fairlead.errors import ConfigError
+from fairlead.gateway.app import Gateway
+from fairlead.gateway.guard import Guard, Key
+from fairlead.gateway.wishes import WishReader
+from fairlead.orchestrator.orchestrator import CallTimeouts, ModelOrchestrator, Target
+from fairlead.routing import RoutingSettings, make_strategy
+from fairlead.telemetry.recorder import Recorder
+
+Seen = Mapping[str, Sequence[ModelSeen]]
+"""Node name -> what that node told of its models."""
+LEASE_SLACK_S = 30.0
+ALWAYS_POSSIBLE = frozenset(("json", "logprobs"))
+"""Capabilities that servers do not list; they rule nothing out where a list comes from the server itself."""
+
+
+def build_fleet(config: Config, seen: Seen, now_s: float) -> Fleet:
+    """Return the fleet that a configuration describes; nothing is contacted."""
+    settings = fleet_settings(config)
+    fleet = Fleet(make_strategy(config.strategy, routing_settings(config)), settings)
+    for node in config.nodes:
+        for model, _ in models_of(config, node, seen):
+            fleet.add(model, node.to_node(), now_s)
+    _name(fleet, config)
+    return fleet
+
+
+def build_gateway(config: Config, seen: Seen, port: int) -> tuple[Gateway, ModelOrchestrator]:
+    """Return a gateway and its orchestrator; must be called where the event loop runs."""
+    recorder = Recorder()
+    settings = fleet_settings(config)
+    routing = routing_settings(config)
+    retries, times = config.retries, config.timeouts
+    orchestrator = ModelOrchestrator(
+        Fleet(make_strategy(config.strategy, routing), settings),
+        detector_named(config.detector),
+        retries=RetryPolicy(retries.max_attempts, retries.budget_ratio, retries.min_per_second),
+        timeouts=CallTimeouts(times.connect_s, times.first_token_s, times.idle_s, times.total_s),
+        max_waiting=config.limits.max_waiting,
+        watcher=recorder,
+        routing=routing,
+    )
+    orchestrator.bus.subscribe(Event, recorder.on_event)
+    for node in config.nodes:
+        target = target_of(config, node, seen)
+        for model, _ in models_of(config, node, seen):
+            orchestrator.add(model, node.to_node(), target)
+    _name(orchestrator.fleet, config)
+    guard = Guard(
+        [_key(key) for key in config.keys],
+        _host_names(config, port),
+        config.allow_origins,
+        any_host="*" in config.allow_hosts,
+        is_private=is_loopback(config.host),
+    )
+    return Gateway(orchestrator, guard, WishReader(routing), recorder), orchestrator
+
+
+def fleet_settings(config: Config) -> FleetSettings:
+    """Return what a fleet is built with. No lease ends while its call may still go on: expiry is for lost owners."""
+    longest_s = max([config.timeouts.total_s, *(node.timeouts.total_s or 0.0 for node in config.nodes)])
+    ttl_s = max(config.pending_timeout_s, longest_s + LEASE_SLACK_S)
+    return FleetSettings(config.seed, config.half_life_s, ttl_s, ttl_s, config.circuit_breaker)
+
+
+def routing_settings(config: Config) -> RoutingSettings:
+    """Return what strategies are built with."""
+    return RoutingSettings(exploration=config.exploration)
+
+
+def target_of(config: Config, node: NodeConfig, seen: Seen) -> Target:
+    """Return how a node is reached, and what it calls its models."""
+    own = node.timeouts.over(config.timeouts)
+    names = {model.name: own_name for model, own_name in models_of(config, node, seen) if model.name != own_name}
+    return Target(_backend(node, own), names, own.first_token_s, own.idle_s, own.total_s)
+
+
+def models_of(config: Config, node: NodeConfig, seen: Seen) -> list[tuple[Model, str]]:
+    """Return a node's models, each with the node's own name for it; what the file says goes before what was seen."""
+    declared = {model.name: model.to_model() for model in config.models}
+    told = {one.name: one for one in seen.get(node.name, ())}
+    names = [(one.public, one.name) for one in node.models] if node.models is not None else [(n, n) for n in told]
+    pairs: list[tuple[Model, str]] = []
+    for public, own_name in names:
+        model = declared.get(public)
+        if model is None:
+            one = told.get(own_name)
+            capabilities = None if one is None or one.capabilities is None else one.capabilities | ALWAYS_POSSIBLE
+            model = Model(public, capabilities, None if one is None else one.context_tokens)
+        pairs.append((model, own_name))
+    return pairs
+
+
+def _name(fleet: Fleet, config: Config) -> None:
+    for name, members in config.groups.items():
+        fleet.name_group(name, members)
+    for name, model in config.aliases.items():
+        fleet.name_group(name, config.groups.get(model, (model,)))
+    for name, models in config.fallbacks.items():
+        fleet.name_fallbacks(name, models)
+
+
+def _backend(node: NodeConfig, limits: Timeouts) -> Backend:
+    if node.kind is NodeKind.COMMAND:
+        return CommandBackend(node.command or (), timeout_s=limits.total_s)
+    if node.kind is NodeKind.SIMULATED:
+        return SimulatedBackend(node.name)
+    if node.url is None:
+        raise ConfigError(f"node {node.name!r} needs a url")
+    return HttpBackend(
+        node.url,
+        Dialect.OLLAMA if node.kind is NodeKind.OLLAMA else Dialect.OPENAI,
+        api_key=None if node.api_key is None else node.api_key.reveal(),
+        headers={name: secret.reveal() for name, secret in node.headers.items()},
+        verify_tls=node.verify_tls,
+        limits=PoolLimits(connect_s=limits.connect_s),
+    )
+
+
+def _key(key: KeyConfig) -> Key:
+    return Key(key.name, key.digest(), key.admin, key.tenant, key.max_cost_usd)
+
+
+def _host_names(config: Config, port: int) -> list[str]:
+    """Return the `Host` values that callers may use: where we listen, by each usual name."""
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    names = {host, "127.0.0.1", "localhost", "[::1]", *config.allow_hosts}
+    return [form for name in names for form in (name, f"{name}:{port}")]

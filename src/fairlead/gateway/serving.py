@@ -1,0 +1,217 @@
+"""Running a gateway: listen, learn what nodes serve, drain at the end."""
+
+import asyncio
+import errno
+import gc
+import logging
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from fairlead.config import Config, NodeConfig, NodeKind
+from fairlead.config.addresses import is_loopback
+from fairlead.discovery import Kind, ModelSeen, list_models
+from fairlead.errors import ConfigError, FairleadError
+from fairlead.gateway.app import Gateway
+from fairlead.gateway.build import Seen, build_gateway, models_of, target_of
+from fairlead.gateway.server import SWEEP_S, Server, ServerLimits
+from fairlead.orchestrator.orchestrator import ModelOrchestrator
+
+logger = logging.getLogger("fairlead")
+ASK_AGAIN_S = 5.0
+
+
+def serve(config: Config, on_ready: Callable[[str], None] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT, then drain; returns the exit status.
+
+    `on_ready` is told the address once requests are taken. Raises ConfigError for an address that cannot be had.
+    """
+    check_exposure(config)
+    gc.collect()
+    gc.freeze()  # what is there now stays; collecting it again and again would only stall requests
+    gc.set_threshold(50_000, 20, 50)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_serve(config, on_ready))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return uvloop's event loop where there is one: it relays a fifth faster than the standard one."""
+    try:
+        import uvloop
+    except ImportError:  # Windows has none
+        return None
+    return uvloop.new_event_loop
+
+
+def check_exposure(config: Config) -> None:
+    """Refuse to listen beyond this machine without keys. Raises ConfigError, saying what to do instead."""
+    if not is_loopback(config.host) and not config.keys and not config.insecure:
+        raise ConfigError(
+            f"listening on {config.host} lets everybody in reach use this gateway, and it has no API keys: "
+            "make one with `fairlead key new`, listen on 127.0.0.1, or set `insecure: true`"
+        )
+
+
+class RunningGateway:
+    """A gateway that listens: what tests and embedding programs use."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._servers: list[asyncio.Server] = []
+        self._doors: list[Server] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self.gateway: Gateway
+        self.orchestrator: ModelOrchestrator
+        self.port = config.port
+        limits = config.limits
+        self._limits = ServerLimits(
+            max_body_bytes=limits.max_body_bytes,
+            max_header_bytes=limits.max_header_bytes,
+            header_timeout_s=limits.header_timeout_s,
+            max_connections=limits.max_connections,
+        )
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        host = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
+        return f"http://{host}:{self.port}"
+
+    async def start(self) -> None:
+        """Listen. Raises ConfigError when the address cannot be had."""
+        config = self._config
+        listener = _bind(config)  # first of all: a port in use should be told at once
+        self.port = listener.getsockname()[1]
+        await self.prepare()
+        loop = asyncio.get_running_loop()
+        self._server = Server(self.gateway, self._limits)
+        self._doors.append(self._server)
+        self._servers.append(await loop.create_server(self._server.protocol, sock=listener, backlog=1024))
+        if config.unix_socket is not None:
+            await self._listen_locally(config.unix_socket)
+        self._tasks.append(loop.create_task(self._sweep()))
+
+    async def prepare(self) -> None:
+        """Build the gateway, without listening: for servers that do that themselves."""
+        config = self._config
+        seen, silent = await _ask_nodes([node for node in config.nodes if node.models is None])
+        self.gateway, self.orchestrator = build_gateway(config, seen, self.port)
+        if silent:
+            self._tasks.append(asyncio.get_running_loop().create_task(self._ask_again(silent)))
+
+    async def stop(self, drain_s: float | None = None) -> None:
+        """Take no new connections, let requests in flight finish for up to `drain_s`, then end."""
+        for server in self._servers:
+            server.close()
+        self.gateway.drain()
+        for door in self._doors:
+            door.drain()
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + (self._config.drain_s if drain_s is None else drain_s)
+        await self.orchestrator.drained(end_s - loop.time())
+        for door in self._doors:
+            await door.closed(end_s - loop.time())
+        for task in self._tasks:
+            task.cancel()
+        await self.orchestrator.close()
+        if self._config.unix_socket is not None:
+            _unlink(self._config.unix_socket)
+
+    async def _listen_locally(self, path: str) -> None:
+        admin = Server(self.gateway, self._limits, is_local_admin=True)
+        self._doors.append(admin)
+        self._servers.append(await asyncio.get_running_loop().create_unix_server(admin.protocol, sock=_bind_unix(path)))
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            for door in self._doors:
+                door.sweep()
+
+    async def _ask_again(self, silent: Sequence[NodeConfig]) -> None:
+        """Go on asking the nodes that did not say which models they serve."""
+        while silent:
+            await asyncio.sleep(ASK_AGAIN_S)
+            seen, still_silent = await _ask_nodes(silent)
+            for node in silent:
+                if node.name in seen:
+                    target = target_of(self._config, node, seen)
+                    for model, _ in models_of(self._config, node, seen):
+                        self.orchestrator.add(model, node.to_node(), target)
+                    logger.info("node %s answers now and was added", node.name)
+            silent = still_silent
+
+
+async def _serve(config: Config, on_ready: Callable[[str], None] | None) -> int:
+    running = RunningGateway(config)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await running.start()
+    if on_ready is not None:
+        on_ready(running.url)
+    await stop.wait()
+    for number in (signal.SIGTERM, signal.SIGINT):  # a second signal ends at once
+        loop.remove_signal_handler(number)
+    await running.stop()
+    return 0
+
+
+def _bind(config: Config) -> socket.socket:
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio sets TCP_NODELAY only for this
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((config.host, config.port))
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            message = f"port {config.port} is in use: choose another with --listen {config.host}:PORT"
+        else:
+            message = f"cannot listen on {config.listen}: {error.strerror}; choose another with --listen HOST:PORT"
+        raise ConfigError(message) from None
+    return listener
+
+
+def _bind_unix(path: str) -> socket.socket:
+    """Make a socket that only this user can connect to."""
+    if Path(path).is_socket():
+        Path(path).unlink()  # left over from a gateway that was killed
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(path)
+        Path(path).chmod(0o600)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(f"cannot make the socket {path}: {error.strerror}; choose another unix_socket") from None
+    return listener
+
+
+def _unlink(path: str) -> None:
+    Path(path).unlink(missing_ok=True)
+
+
+async def _ask_nodes(nodes: Sequence[NodeConfig]) -> tuple[Seen, list[NodeConfig]]:
+    """Ask nodes for their models, all at once; returns what was seen and who did not answer."""
+    answers = await asyncio.gather(*map(_ask, nodes))
+    seen = {node.name: answer for node, answer in zip(nodes, answers, strict=True) if answer is not None}
+    return seen, [node for node in nodes if node.name not in seen]
+
+
+async def _ask(node: NodeConfig) -> tuple[ModelSeen, ...] | None:
+    if node.url is None:
+        return ()
+    kind: Kind = "ollama" if node.kind is NodeKind.OLLAMA else "openai"
+    try:
+        key = None if node.api_key is None else node.api_key.reveal()
+        headers = {name: secret.reveal() for name, secret in node.headers.items()}
+        limit_s = node.timeouts.connect_s or 2.0
+        models = await list_models(kind, node.url, key, limit_s, headers=headers, verify_tls=node.verify_tls)
+    except FairleadError as error:
+        logger.warning("node %s does not say which models it serves, asking again: %s", node.name, error)
+        return None
+    if not models:
+        logger.warning("node %s has no models yet, asking again", node.name)
+    return models or None

@@ -1,0 +1,70 @@
+"""Counts and distributions of what the gateway does: plain integers on the hot path, Prometheus only when asked."""
+
+from bisect import bisect_left
+from collections import Counter
+
+from fairlead.engine.events import CircuitChanged, Event, LeasesExpired, StrategyChanged
+
+LATENCY_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+
+
+class Histogram:
+    """Counts of values in fixed buckets; recording is O(log buckets), and there are few."""
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(LATENCY_BOUNDS_S) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Record one value."""
+        self.counts[bisect_left(LATENCY_BOUNDS_S, value)] += 1
+        self.total += value
+
+
+class PairMetrics:
+    """What one model on one node has done."""
+
+    __slots__ = ("first_token", "input_tokens", "latency", "output_tokens")
+
+    def __init__(self) -> None:
+        self.latency = Histogram()
+        self.first_token = Histogram()
+        self.input_tokens = 0
+        self.output_tokens = 0
+
+
+class Metrics:
+    """All counts of one gateway. Labels come from the configuration and from closed lists, so they are bounded."""
+
+    def __init__(self) -> None:
+        self.requests: Counter[tuple[str, str, str, str]] = Counter()
+        """(model, node, category, outcome) -> exchanges."""
+        self.failed_attempts: Counter[tuple[str, str]] = Counter()
+        """(node, fault) -> attempts."""
+        self.refused: Counter[str] = Counter()
+        """Status -> requests that never became a task."""
+        self.events: Counter[tuple[str, str]] = Counter()
+        self.attempts = 0
+        self.pairs: dict[tuple[str, str], PairMetrics] = {}
+
+    def pair(self, model: str, node: str) -> PairMetrics:
+        """Return the metrics of a model on a node."""
+        found = self.pairs.get((model, node))
+        if found is None:
+            found = self.pairs[model, node] = PairMetrics()
+        return found
+
+    def on_event(self, event: Event) -> None:
+        """Count what the fleet tells."""
+        if isinstance(event, CircuitChanged):
+            self.events[f"circuit_{event.after}", event.node] += 1
+        elif isinstance(event, LeasesExpired):
+            self.events["leases_expired", event.node] += event.count
+        elif isinstance(event, StrategyChanged):
+            self.events["strategy_changed", event.after] += 1
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self.__init__()  # type: ignore[misc]  # the same object stays subscribed

@@ -1,0 +1,88 @@
+"""Metrics in Prometheus' text format, written when they are asked for."""
+
+from collections.abc import Iterable
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from fairlead.engine.fleet import Fleet
+from fairlead.telemetry.metrics import LATENCY_BOUNDS_S, Histogram, Metrics
+
+CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+_CIRCUIT_LEVELS = {"closed": 0, "half_open": 1, "open": 2}
+
+
+class _Collector(Collector):
+    def __init__(self, metrics: Metrics, fleet: Fleet) -> None:
+        self._metrics = metrics
+        self._fleet = fleet
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield every family."""
+        yield from self._traffic()
+        yield from self._distributions()
+        yield from self._fleet_state()
+
+    def _traffic(self) -> Iterable[Metric]:
+        metrics = self._metrics
+        labels = ["model", "node", "category", "outcome"]
+        requests = CounterMetricFamily("fairlead_requests", "Exchanges that are over", labels=labels)
+        for key, count in metrics.requests.items():
+            requests.add_metric(list(key), count)
+        yield requests
+        failed = CounterMetricFamily("fairlead_failed_attempts", "Attempts that failed", labels=["node", "fault"])
+        for pair, count in metrics.failed_attempts.items():
+            failed.add_metric(list(pair), count)
+        yield failed
+        refused = CounterMetricFamily("fairlead_refused", "Requests refused at the door", labels=["status"])
+        for status, count in metrics.refused.items():
+            refused.add_metric([status], count)
+        yield refused
+        events = CounterMetricFamily(
+            "fairlead_events", "Circuit, lease and strategy events", labels=["event", "subject"]
+        )
+        for pair, count in metrics.events.items():
+            events.add_metric(list(pair), count)
+        yield events
+        yield CounterMetricFamily("fairlead_attempts", "Requests sent to nodes", value=metrics.attempts)
+
+    def _distributions(self) -> Iterable[Metric]:
+        labels = ["model", "node"]
+        latency = HistogramMetricFamily("fairlead_latency_seconds", "Whole answers", labels=labels)
+        first = HistogramMetricFamily("fairlead_first_token_seconds", "Streams, to the first piece", labels=labels)
+        tokens = CounterMetricFamily("fairlead_tokens", "Tokens", labels=[*labels, "direction"])
+        for (model, node), pair in self._metrics.pairs.items():
+            latency.add_metric([model, node], _buckets(pair.latency), pair.latency.total)
+            first.add_metric([model, node], _buckets(pair.first_token), pair.first_token.total)
+            tokens.add_metric([model, node, "input"], pair.input_tokens)
+            tokens.add_metric([model, node, "output"], pair.output_tokens)
+        yield latency
+        yield first
+        yield tokens
+
+    def _fleet_state(self) -> Iterable[Metric]:
+        in_flight = GaugeMetricFamily("fairlead_in_flight", "Leases out", labels=["node"])
+        circuit = GaugeMetricFamily("fairlead_circuit", "0 closed, 1 half open, 2 open", labels=["node"])
+        for name, state in self._fleet.nodes.items():
+            in_flight.add_metric([name], state.account.in_flight)
+            circuit.add_metric([name], _CIRCUIT_LEVELS[state.breaker.state.value])
+        yield in_flight
+        yield circuit
+
+
+def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
+    bounds = [*(str(bound) for bound in LATENCY_BOUNDS_S), "+Inf"]
+    running = 0
+    buckets: list[tuple[str, float]] = []
+    for bound, count in zip(bounds, histogram.counts, strict=True):
+        running += count
+        buckets.append((bound, running))
+    return buckets
+
+
+def exposition(metrics: Metrics, fleet: Fleet) -> bytes:
+    """Return everything in Prometheus' text format."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collector(metrics, fleet))
+    return generate_latest(registry)

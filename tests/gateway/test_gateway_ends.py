@@ -1,0 +1,101 @@
+"""What ends, and what does not: late deaths of nodes, leases of long calls, whatever a command has started."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from gateway_shared import CHAT, ask, caller, chat, gateway, node, retries, run, until
+
+from fairlead.backends import http_connection
+from fairlead.backends.command_backend import CommandBackend
+from fairlead.backends.contract import Headers
+from fairlead.config import Config, NodeConfig, NodeKind, NodeTimeouts
+from fairlead.dialects.contract import NodeRequest
+from fairlead.errors import Fault
+from fairlead.gateway.build import fleet_settings
+from fairlead.testing.provider import FakeProvider, Fate, Reply
+
+
+@pytest.mark.parametrize(("stale_s", "attempts"), [(60.0, 3), (0.0, 2)])
+def test_only_a_connection_that_ends_at_once_counts_as_stale(
+    stale_s: float, attempts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_connection, "STALE_S", stale_s)
+
+    async def main() -> None:
+        async with FakeProvider() as provider, gateway(node(provider), retries=retries(max_attempts=1)) as running:
+            assert (await ask(running, CHAT, chat())).status == 200
+            provider.script(Reply(fate=Fate.RESET), Reply(fate=Fate.RESET))
+            assert (await ask(running, CHAT, chat())).status == 502
+            assert provider.attempts == attempts
+
+    run(main())
+
+
+def test_no_lease_ends_before_the_longest_call_may() -> None:
+    patient = NodeConfig(name="a", url="http://127.0.0.1:9/v1", timeouts=NodeTimeouts(total_s=5000))
+    settings = fleet_settings(Config(nodes=(patient,), pending_timeout_s=10))
+    assert settings.lease_ttl_s > 5000
+    assert settings.probe_ttl_s == settings.lease_ttl_s
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc")
+def test_whatever_a_command_started_ends_with_its_caller() -> None:
+    script = (
+        "import os, subprocess, sys, time; "
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); "
+        "os.write(1, b'%d;' % child.pid); time.sleep(60)"  # in one piece
+    )
+
+    async def main() -> None:
+        agent = NodeConfig(name="agent", kind=NodeKind.COMMAND, command=(sys.executable, "-c", script))
+        async with gateway(agent) as running:
+            async with caller(running) as one:
+                one.send("POST", CHAT, chat(model="agent", stream=True))
+                await one.head()
+                event = (await one.chunk()).decode()
+                child = int(event.partition('"content":"')[2].partition(";")[0])
+                assert is_alive(child)
+                one.hang_up()
+            await until(lambda: not is_alive(child))
+
+    run(main())
+
+
+@pytest.mark.parametrize("steps", range(6))
+def test_a_command_given_up_has_ended_when_its_backend_is_closed(steps: int) -> None:
+    class Listener:
+        def __init__(self) -> None:
+            self.has_begun = asyncio.Event()
+
+        def on_head(self, status: int, headers: Headers) -> None:
+            self.has_begun.set()
+
+        def on_data(self, data: bytes) -> None: ...
+
+        def on_end(self) -> None: ...
+
+        def on_error(self, fault: Fault, message: str) -> None: ...
+
+    async def main() -> None:
+        program = "import time; print('ready', flush=True); time.sleep(60)"
+        backend = CommandBackend((sys.executable, "-c", program))
+        listener = Listener()
+        run = backend.send(NodeRequest("/chat/completions", json.dumps(chat(stream=True)).encode()), b"", listener)
+        await listener.has_begun.wait()
+        run.cancel()
+        for _ in range(steps):  # the program is being killed
+            await asyncio.sleep(0)
+        await backend.close()
+
+    run(main())  # an event loop that still has a process or a pipe does not close
+
+
+def is_alive(pid: int) -> bool:
+    """Tell whether a process runs; one that is dead but not yet collected does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
