@@ -1,0 +1,105 @@
+"""`fairlead check`: whether a configuration is right, and what it says."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from fairlead.config import Config, ModelConfig, NodeConfig
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def check(file: Path) -> None:
+    """Check FILE and show what it says; problems are listed with their lines, and the exit code is 2."""
+    from fairlead.config import load
+    from fairlead.errors import ConfigError, UnknownStrategyError
+    from fairlead.routing.catalog import make_strategy
+
+    config = load(file)
+    try:
+        make_strategy(config.strategy)
+    except UnknownStrategyError as error:
+        raise ConfigError(f"{file}: strategy: {error}") from None
+    show(config)
+    click.echo(f"{file} is right.")
+
+
+def show(config: "Config") -> None:
+    """Print what a configuration says; keys, headers, arguments and paths in addresses stay unseen."""
+    from fairlead.cli.output import print_table
+
+    print_table(
+        ("node", "kind", "where", "models", "slots", "weight"),
+        [_node_row(node) for node in config.nodes],
+        numbers=("slots", "weight"),
+    )
+    click.echo()
+    if config.models:
+        print_table(("model", "context", "can", "$ per Mtok", "good at"), [_model_row(m) for m in config.models])
+        click.echo()
+    for head, text in _facts(config):
+        click.echo(f"{head:<10}{text}")
+    click.echo()
+
+
+def _node_row(node: "NodeConfig") -> tuple[str, ...]:
+    return (
+        node.name,
+        str(node.kind),
+        _where(node),
+        "asked of the node" if node.models is None else ", ".join(model.public for model in node.models),
+        str(node.capacity.slots or "?"),
+        f"{node.weight:g}",
+    )
+
+
+def _where(node: "NodeConfig") -> str:
+    from fairlead.config.addresses import split_url
+
+    if node.url is not None:
+        parts = split_url(node.url)
+        return parts.netloc if parts.scheme == "http" else f"{parts.scheme}://{parts.netloc}"
+    return node.command[0].rpartition("/")[2] if node.command else "in this process"
+
+
+def _model_row(model: "ModelConfig") -> tuple[str, ...]:
+    price = model.price
+    return (
+        model.name,
+        str(model.context_tokens or "?"),
+        "?" if model.capabilities is None else ", ".join(sorted(model.capabilities)),
+        f"{price.input_usd_per_mtok:g} in, {price.output_usd_per_mtok:g} out" if price else "?",
+        ", ".join(f"{category} {skill:g}" for category, skill in model.skill.items()) or "?",
+    )
+
+
+def _facts(config: "Config") -> list[tuple[str, str]]:
+    from fairlead.config.addresses import is_loopback
+
+    reach = "this machine only" if is_loopback(config.host) else "other machines too"
+    facts = [("listen", f"{config.listen} ({reach})"), ("strategy", config.strategy)]
+    for name, members in config.groups.items():
+        facts.append(("group", f"{name} = {', '.join(members)}"))
+    for name, target in config.aliases.items():
+        facts.append(("alias", f"{name} = {target}"))
+    for name, members in config.fallbacks.items():
+        facts.append(("fallback", f"{name}, then {', '.join(members)}"))
+    return [*facts, ("callers", _callers(config)), ("admin", _admins(config))]
+
+
+def _callers(config: "Config") -> str:
+    if not config.keys:
+        return "anyone who can reach the address: there are no keys"
+    return "need a key: " + ", ".join(key.name for key in config.keys)
+
+
+def _admins(config: "Config") -> str:
+    from fairlead.config.addresses import is_loopback
+
+    ways = [f"key {key.name}" for key in config.keys if key.admin]
+    ways += [f"socket {config.unix_socket}"] if config.unix_socket else []
+    if not config.keys and is_loopback(config.host):
+        ways.append("everybody on this machine, as there are no keys")
+    return ", ".join(ways) or "nobody: there is no admin key and no unix_socket"
