@@ -22,7 +22,7 @@ $(SETUP): pyproject.toml Makefile
 	@echo "Setting up $(VENV) (once) ..."
 	@$(PYTHON) -m venv $(VENV) || { echo "cannot make a virtual environment: is the venv module of Python installed?"; exit 1; }
 	@$(PIP) install --upgrade 'pip>=25.1'
-	@$(PIP) install --editable '.[local]' --group test
+	@$(PIP) install --editable '.[local,evaluate]' --group test
 	@touch $@
 
 demo: $(SETUP)

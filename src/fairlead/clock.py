@@ -9,5 +9,16 @@ Clock = Callable[[], float]
 monotonic_s: Clock = time.monotonic
 """Seconds that never run backwards; the zero is arbitrary."""
 
+_EPOCH_S = time.time() - time.monotonic()
+
+
+def steady_s() -> float:
+    """Seconds that never run backwards, counted from 1970 as the wall clock stood when this process began.
+
+    So the times in what was learnt mean the same after a restart.
+    """
+    return _EPOCH_S + monotonic_s()
+
+
 wall_s: Clock = time.time
 """Seconds since 1970, for records and for what people read."""

@@ -22,6 +22,12 @@ class UnknownModelError(FairleadError, KeyError):
         return str(self.args[0]) if self.args else ""
 
 
+class UnknownTaskError(FairleadError, KeyError):
+    """No such task is remembered."""
+
+    __str__ = UnknownModelError.__str__
+
+
 class UnknownStrategyError(FairleadError, ValueError):
     """No routing strategy has this name."""
 

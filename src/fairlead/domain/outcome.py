@@ -2,6 +2,7 @@
 
 import msgspec
 
+from fairlead.domain.model import Price
 from fairlead.domain.task import TaskCategory
 from fairlead.errors import Fault
 
@@ -16,3 +17,9 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     input_tokens: int = 0
     output_tokens: int = 0
     fault: Fault | None = None
+
+    def cost_usd(self, price: Price | None) -> float | None:
+        """Return what the answer cost in US dollars; None where no price or no count of tokens is known."""
+        if price is None or not (self.input_tokens or self.output_tokens):
+            return None
+        return price.cost_usd(self.input_tokens, self.output_tokens)

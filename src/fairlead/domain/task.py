@@ -4,6 +4,8 @@ from enum import StrEnum
 
 import msgspec
 
+from fairlead.domain.features import PromptFeatures
+
 
 class TaskCategory(StrEnum):
     """What kind of work a task is."""
@@ -50,3 +52,11 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     """On the clock of `now_s`, not a duration."""
     max_cost_usd: float | None = None
     tenant: str | None = None
+    quality: float | None = None
+    """In [0, 1]: from "cheapest that is good enough" to "best whatever it costs"; None: as configured."""
+    min_quality: float | None = None
+    """Least expected quality, in [0, 1], of a model that may do it; None: as configured."""
+    max_latency_s: float | None = None
+    """Longest expected time to the whole answer; None: as configured."""
+    features: PromptFeatures | None = None
+    """What may be learnt from of the prompt; None where it was not looked at."""
