@@ -1,0 +1,42 @@
+"""What learning sees of a prompt: its shape (`shape`), and which words occur in it, hashed.
+
+The features are those of the opening and the end, so that a prompt of any length costs the same.
+"""
+
+import zlib
+from math import sqrt
+
+from fairlead.capability.shape import N_SHAPE, shape_of
+from fairlead.domain.features import PromptFeatures
+
+HEAD_CHARS, TAIL_CHARS = 1400, 700
+"""What is read of a prompt for its shape."""
+WORDS_HEAD_CHARS, WORDS_TAIL_CHARS = 600, 300
+"""What is read of it for its words."""
+N_WORDS = 2048
+"""How many different words can be told apart."""
+N_FEATURES = N_SHAPE + N_WORDS
+WORDS_NORM = 7.0
+"""Length of the vector of words: how much they count beside the shape."""
+
+# ASCII letters in lower case, digits and the bytes of other scripts kept, everything else a gap between words.
+_TO_WORDS = bytes(c if c > 127 else ord(chr(c).lower()) if chr(c).isalnum() else 32 for c in range(256))
+_SHAPE_INDICES = tuple(range(N_SHAPE))
+
+
+def features_of(prompt: str) -> PromptFeatures:
+    """Return what can be learnt from of a prompt. Raises TypeError for anything but text."""
+    if not isinstance(prompt, str):
+        raise TypeError(f"a prompt must be text (str), not {type(prompt).__name__}")
+    data = prompt.encode("utf-8", "replace")
+    digest = zlib.crc32(data) << 32 | zlib.adler32(data)
+    shape = shape_of(_ends(prompt, HEAD_CHARS, TAIL_CHARS), len(prompt))
+    ends = _ends(prompt, WORDS_HEAD_CHARS, WORDS_TAIL_CHARS)
+    words = set(ends.encode("utf-8", "replace").translate(_TO_WORDS).split())
+    hashed = sorted({N_SHAPE + code % N_WORDS for code in map(zlib.crc32, words)})
+    each = WORDS_NORM / sqrt(len(hashed)) if hashed else 0.0
+    return PromptFeatures(digest, (*_SHAPE_INDICES, *hashed), (*shape, *[each] * len(hashed)))
+
+
+def _ends(prompt: str, head: int, tail: int) -> str:
+    return prompt if len(prompt) <= head + tail else f"{prompt[:head]}\n{prompt[-tail:]}"

@@ -1,0 +1,77 @@
+"""The shape of a prompt: length, lettered options, digits, signs, lines, whether it asks; each on a scale of about one.
+
+How hard a prompt is shows in its shape more than in any word: options that look alike, numbers to work out, a long
+story before the question. The shape is also all that carries over to subjects never seen. Two of these together say
+more than each alone (a long question with short options), so products of pairs and squares are features as well.
+"""
+
+import re
+from itertools import combinations
+from math import log
+from operator import itemgetter, mul
+
+_LIMIT = 2.0
+"""Where a feature ends: an extraordinary prompt is not judged by how extraordinary it is."""
+_DIGITS = b"0123456789"
+_CAPITALS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_SIGNS = b"=+*/^<>$\\{}()|~[]"
+_OPTION = re.compile(r"\n\(?[A-J][.):] *([^\n]*)")
+
+_PAIRED = 16
+_SQUARED = 12
+_LEFT, _RIGHT = (itemgetter(*one) for one in zip(*combinations(range(_PAIRED), 2), strict=True))
+N_SHAPE = 1 + (_PAIRED + 2) + _PAIRED * (_PAIRED - 1) // 2 + _SQUARED
+"""How many numbers a shape is: a constant, the features, products of pairs, squares."""
+_CONSTANT = 2.0
+
+
+def shape_of(read: str, chars: int) -> tuple[float, ...]:
+    """Return the shape of a prompt of `chars` characters, of which `read` is the part that is looked at."""
+    base = _base(read, chars)
+    products = map(mul, _LEFT(base), _RIGHT(base))
+    squares = [(value * value - 1.0) / 1.5 for value in base[:_SQUARED]]
+    return (_CONSTANT, *base, *products, *squares)
+
+
+def _base(read: str, chars: int) -> list[float]:
+    """Return the features themselves; the centres and scales are round numbers near those of usual prompts."""
+    data = read.encode("utf-8", "replace")
+    n = len(data) + 1.0
+    options = _OPTION.findall(read)
+    has_options = len(options) > 1
+    question = (_OPTION.split(read, maxsplit=1)[0] if has_options else read).rstrip()
+    marks = read.count('"') + read.count("“")
+    found = [
+        log(chars + 1.0) - 5.5,
+        log(max(chars - len(read) + len(question), 0) + 1.0) - 5.0,
+        *(_options(options) if has_options else (0.0, 0.0, 0.0)),
+        (_count(data, _DIGITS) / n - 0.02) / 0.035,
+        (_count(data, _CAPITALS) / n - 0.045) / 0.03,
+        (_count(data, _SIGNS) / n - 0.01) / 0.02,
+        (n / (read.count(" ") + read.count("\n") + 1.0) - 5.8) / 0.8,
+        log(question.count("\n") + 1.0) * 2.0,
+        (read.count(",") * 100.0 / n - 0.6) / 0.9,
+        (log(marks + 1.0) - 0.2) / 0.6,
+        1.0 if question.endswith("?") else -1.0,
+        1.0 if "?" in read else -1.0,
+        1.0 if question.endswith(".") else -1.0,
+        1.0 if read[:1].islower() else 0.0,
+        2.0 if "__" in read else 0.0,
+        1.0 if has_options else 0.0,
+    ]
+    return [_LIMIT if value > _LIMIT else max(value, -_LIMIT) for value in found]
+
+
+def _options(options: list[str]) -> tuple[float, float, float]:
+    """Return how long lettered options are, how unlike in length, and how much of them is digits."""
+    lengths = [len(option) + 1.0 for option in options]
+    data = "".join(options).encode("utf-8", "replace")
+    return (
+        log(sum(lengths) / len(lengths)) - 3.3,
+        (log(max(lengths) / min(lengths)) - 0.6) / 0.45,
+        (_count(data, _DIGITS) / (len(data) + 1.0) - 0.05) / 0.15,
+    )
+
+
+def _count(data: bytes, which: bytes) -> int:
+    return len(data) - len(data.translate(None, which))
