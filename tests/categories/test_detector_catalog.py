@@ -46,7 +46,7 @@ def test_another_package_brings_its_own() -> None:
 
 @pytest.mark.usefixtures("other_package")
 def test_the_names_of_other_packages_are_listed_once() -> None:
-    with pytest.raises(FairleadError, match=r"there are: rules, shouting, useless$"):
+    with pytest.raises(FairleadError, match=r"there are: rules, trained:PATH, shouting, useless$"):
         detector_named("embedding")
 
 
@@ -59,3 +59,24 @@ def test_a_built_in_name_cannot_be_taken_over() -> None:
 def test_what_cannot_detect_is_refused() -> None:
     with pytest.raises(FairleadError, match=r"'useless' of .* gives 'object', which has no detect"):
         detector_named("useless")
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("trained", "write `trained:PATH`"),
+        ("trained:", "write `trained:PATH`"),
+        ("trained:/nowhere/weights", "'/nowhere/weights' cannot be read: No such file"),
+        ("trained:/", "'/' cannot be read: Is a directory"),
+        ("trained:a\0b", "cannot be read: embedded null byte"),
+    ],
+)
+def test_weights_that_are_not_there_are_refused(name: str, says: str) -> None:
+    with pytest.raises(FairleadError, match=says):
+        detector_named(name)
+
+
+def test_a_damaged_file_of_weights_is_named(tmp_path: Path) -> None:
+    (tmp_path / "w").write_bytes(b"{}")
+    with pytest.raises(FairleadError, match=r"/w: this is no file of category weights: .*`fairlead train`"):
+        detector_named(f"trained:{tmp_path / 'w'}")

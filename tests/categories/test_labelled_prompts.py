@@ -1,66 +1,89 @@
-"""The built-in detector on labelled developer prompts, which stay outside the project and are read where they are."""
+"""Detectors on labelled developer prompts, which stay outside the project and are read where they are."""
 
 import gzip
 import hashlib
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from fairlead.categories.rules import RuleDetector
+from fairlead.categories.contract import Detector
+from fairlead.categories.labelled import Labelled
+from fairlead.categories.measure import MIN_ROWS, compare
+from fairlead.categories.rules import RuleDetector, words_of
+from fairlead.categories.trained import TrainedDetector
+from fairlead.categories.training import TrainingSettings, train
+from fairlead.domain.task import TaskCategory
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "task_category" / "task_prompts.jsonl.gz"
 KEYWORDS = {
-    "test": "testing",
-    "review": "code_review",
-    "document": "documentation",
-    "refactor": "refactoring",
-    "bug": "debugging",
-    "error": "debugging",
-    "fix": "debugging",
-    "implement": "coding",
-    "feature": "coding",
-    "write": "coding",
-    "function": "coding",
+    TaskCategory.TESTING: "test tests testing unittest coverage",
+    TaskCategory.CODE_REVIEW: "review reviews reviewing reviewer",
+    TaskCategory.DOCUMENTATION: "document documentation docs docstring readme changelog comment comments",
+    TaskCategory.REFACTORING: "refactor refactoring rename restructure simplify cleanup optimize move",
+    TaskCategory.DEBUGGING: "debug debugging bug bugs fix error errors crash fails failed exception",
+    TaskCategory.CODING: "code coding implement write create add build function feature",
 }
-MIN_ROWS = 30
+needs_data = pytest.mark.skipif(not DATA.exists(), reason=f"no labelled prompts at {DATA}")
 
 
-def labelled() -> list[tuple[str, str, bool]]:
-    """Text, category and whether the row is held out: the cues were corrected on the other half only."""
+class Prompt(Labelled, frozen=True, kw_only=True):
+    source: str
+    held_out: bool
+    """The cues were corrected on the other rows only."""
+
+
+class Keywords:
+    """What anybody would write first: the category with one of its words, in the order above."""
+
+    def detect(self, prompt: str) -> TaskCategory:
+        words = {word.decode("utf-8", "replace") for word in words_of(prompt)}
+        return next((c for c, known in KEYWORDS.items() if not words.isdisjoint(known.split())), TaskCategory.UNKNOWN)
+
+
+def labelled() -> list[Prompt]:
     rows = []
     for line in gzip.decompress(DATA.read_bytes()).splitlines():
         row = msgspec.json.decode(line)
         label = "unknown" if row["label"].startswith("other:") else row["label"].replace("-", "_")
-        rows.append((row["text"], label, hashlib.sha256(str(row["id"]).encode()).digest()[0] % 2 == 1))
+        held_out = hashlib.sha256(str(row["id"]).encode()).digest()[0] % 2 == 1
+        rows.append(Prompt(row["text"], TaskCategory(label), source=row["source"], held_out=held_out))
     return rows
 
 
-def macro_f1(guess: Callable[[str], str], rows: list[tuple[str, str]], classes: list[str]) -> float:
-    pairs = Counter((label, guess(text)) for text, label in rows)
-    total = 0.0
-    for name in classes:
-        wanted = sum(n for (label, _), n in pairs.items() if label == name)
-        given = sum(n for (_, said), n in pairs.items() if said == name)
-        total += 2 * pairs[name, name] / (wanted + given)
-    return total / len(classes)
+def macro_f1(pairs: list[tuple[TaskCategory, TaskCategory]], classes: list[TaskCategory]) -> float:
+    found = compare(pairs, 1)
+    return sum(found.f1[name] for name in classes) / len(classes)
 
 
-@pytest.mark.skipif(not DATA.exists(), reason=f"no labelled prompts at {DATA}")
+def said(detector: Detector, rows: list[Prompt]) -> list[tuple[TaskCategory, TaskCategory]]:
+    return [(row.label, detector.detect(row.text)) for row in rows]
+
+
+def frequent(rows: list[Prompt]) -> list[TaskCategory]:
+    return [name for name, n in Counter(row.label for row in rows).items() if n >= MIN_ROWS]
+
+
+@needs_data
 def test_rules_beat_the_largest_class_and_bare_keywords_on_rows_held_out() -> None:
-    """Measured on the held-out half, classes of at least 30 rows: rules 0.56, keywords 0.33, largest class 0.11."""
+    """Measured on the held-out half, classes of at least 30 rows: rules 0.56, keywords 0.39, largest class 0.11."""
     rows = labelled()
-    counts = Counter(label for _, label, _ in rows)
-    classes = [name for name, n in counts.items() if n >= MIN_ROWS]
-    held_out = [(text, label) for text, label, held in rows if held]
-    largest = counts.most_common(1)[0][0]
-    rules = macro_f1(RuleDetector().detect, held_out, classes)
-    keywords = macro_f1(
-        lambda text: next((c for k, c in KEYWORDS.items() if k in text[:160].lower()), "unknown"), held_out, classes
-    )
-    majority = macro_f1(lambda _: largest, held_out, classes)
+    classes, held_out = frequent(rows), [row for row in rows if row.held_out]
+    largest = Counter(row.label for row in rows).most_common(1)[0][0]
+    rules = macro_f1(said(RuleDetector(), held_out), classes)
     assert rules > 0.55
-    assert rules > keywords + 0.2
-    assert rules > majority + 0.4
+    assert rules > macro_f1(said(Keywords(), held_out), classes) + 0.1
+    assert rules > macro_f1([(row.label, largest) for row in held_out], classes) + 0.1
+
+
+@needs_data
+def test_a_trained_detector_beats_both_on_sources_it_has_not_seen() -> None:
+    """Measured with all passes, one source left out at a time: trained 0.55, keywords 0.39, largest class 0.10."""
+    rows = labelled()
+    classes = frequent(rows)
+    pairs = []
+    for source in sorted({row.source for row in rows}):
+        weights = train([row for row in rows if row.source != source], TrainingSettings(passes=4))
+        pairs += said(TrainedDetector(weights), [row for row in rows if row.source == source])
+    assert macro_f1(pairs, classes) > macro_f1(said(Keywords(), rows), classes) + 0.1

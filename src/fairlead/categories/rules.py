@@ -42,6 +42,28 @@ _VOTES = _packed(WORDS)
 _VOCABULARY = frozenset(_VOTES)
 
 
+def words_of(prompt: str) -> list[bytes]:
+    """Return the words of the head and the tail of a prompt, in lower case; TypeError for what is no text."""
+    if not isinstance(prompt, str):
+        raise TypeError(f"a prompt must be text (str), not {type(prompt).__name__}")
+    return cut(prompt if len(prompt) <= _READ_CHARS else f"{prompt[:HEAD_CHARS]} {prompt[-TAIL_CHARS:]}")
+
+
+def cut(text: str) -> list[bytes]:
+    """Return the words of a text, in lower case."""
+    return text.encode("utf-8", "replace").translate(_TO_WORDS).split()
+
+
+def evidence(words: list[bytes]) -> bytes:
+    """Return the sum of the cues for each category, in `ORDER`."""
+    votes = sum(map(_VOTES.__getitem__, _VOCABULARY.intersection(words)))
+    for word in words[:LEAD_WORDS]:
+        if word in _LEAD_VOTES:
+            votes += _LEAD_VOTES[word]
+            break
+    return votes.to_bytes(_LANES, "little")
+
+
 class RuleDetector:
     """Detects the category by weighted cues; has no state, so one instance serves any number of threads."""
 
@@ -49,15 +71,6 @@ class RuleDetector:
 
     def detect(self, prompt: str) -> TaskCategory:
         """Return the category with the most evidence, `unknown` where there is too little; TypeError for non-text."""
-        if not isinstance(prompt, str):
-            raise TypeError(f"a prompt must be text (str), not {type(prompt).__name__}")
-        read = prompt if len(prompt) <= _READ_CHARS else f"{prompt[:HEAD_CHARS]} {prompt[-TAIL_CHARS:]}"
-        words = read.encode("utf-8", "replace").translate(_TO_WORDS).split()
-        votes = sum(map(_VOTES.__getitem__, _VOCABULARY.intersection(words)))
-        for word in words[:LEAD_WORDS]:
-            if word in _LEAD_VOTES:
-                votes += _LEAD_VOTES[word]
-                break
-        sums = votes.to_bytes(_LANES, "little")
+        sums = evidence(words_of(prompt))
         best = max(sums)
         return ORDER[sums.index(best)] if best >= MINIMUM else TaskCategory.UNKNOWN
