@@ -1,7 +1,7 @@
 """Affinity: specialists emerge from outcomes, and a conversation stays where its cache is warm.
 
-Run it with `python examples/affinity.py`. The first tasks go round in turn: a model that is unlucky with its very
-first task of a category is otherwise passed over there for hours, until that failure has faded.
+Run it with `python examples/affinity.py`. The first tasks go round in turn, so that something is known of each;
+later at most one task of ten goes to a model that does not look best, to learn more of it.
 """
 
 from collections import Counter
@@ -38,7 +38,7 @@ def main() -> None:
     print(f"{'270 tasks of':<20}" + "".join(f"{model_id:>10}" for model_id in TRUTH))
     for category in CATEGORIES:
         print(f"{category:<20}" + "".join(f"{done[category, model_id]:>10}" for model_id in TRUTH))
-    assert all(done[category, model_id] == 90 for model_id, category in TRUTH.items())
+    assert all(done[category, model_id] > 75 for model_id, category in TRUTH.items())
 
     homes = {router.route_task("and the edge cases?", session="ada") for _ in range(3)}
     assert len(homes) == 1

@@ -1,5 +1,7 @@
 """Evidence: counted at once, forgotten at half-life speed, read as scores between 0 and 1."""
 
+import json
+
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
@@ -9,6 +11,7 @@ from fairlead.domain import Model, Node, Outcome, TaskCategory
 from fairlead.routing import Candidate
 from fairlead.routing.candidate import Standing
 from fairlead.routing.evidence import NEGLIGIBLE, Evidence
+from fairlead.routing.exploration import NEWCOMER, UNTRIED
 
 HALF_LIFE_S = 100.0
 SEEN = st.lists(st.tuples(st.booleans(), st.floats(0, 100), st.floats(0, 500)), max_size=40)
@@ -81,7 +84,7 @@ def test_an_old_failure_is_forgiven_and_an_old_triumph_forgotten() -> None:
     for one in (sinner, saint):
         one.catch_up(20 * HALF_LIFE_S)
     assert sinner.overall.performance_score == pytest.approx(0.5, abs=0.001)
-    assert saint.evidence.success == pytest.approx(0.5, abs=0.001)
+    assert saint.evidence.mean == pytest.approx(0.5, abs=0.001)
     assert sinner.worth > 0.999
 
 
@@ -146,3 +149,60 @@ def test_outcomes_are_counted_for_each_category() -> None:
         assert one.standing(TaskCategory.TESTING).outcomes == 0
         assert one.overall.outcomes == count
         one.record(Outcome(True, 0.1, TaskCategory.CODING), 0.0)
+
+
+def test_a_category_that_breaks_is_dropped_from_the_sum_as_well() -> None:
+    one = candidate()
+    for i in range(400):
+        one.record(Outcome(True, 0.5, (TaskCategory.CODING, TaskCategory.TESTING)[i % 2]), i * 0.01)
+    before = one.overall.performance_score
+    for i in range(10):
+        one.record(Outcome(False, 0.1, TaskCategory.CODING), 4.0 + i * 0.01)
+    assert one.standing(TaskCategory.CODING).affinity_score < 0.3
+    assert one.standing(TaskCategory.TESTING).affinity_score > 0.95, "the other category is as good as it was"
+    assert 200 < one.overall.outcomes < 215
+    assert one.overall.performance_score < before
+    assert one.evidence.latency_s == pytest.approx(0.5), "what changed is the success, not the latency"
+
+
+def test_categories_that_differ_are_no_change() -> None:
+    one = candidate()
+    for i in range(600):
+        category = TaskCategory.CODING if (i // 50) % 2 else TaskCategory.TESTING
+        one.record(Outcome(category is TaskCategory.CODING, 0.5, category), 0.0)
+    assert one.overall.outcomes == 600
+
+
+def test_what_a_score_may_well_be_is_above_it_and_nears_it() -> None:
+    one, margins = candidate(), []
+    assert (one.standing(TaskCategory.CODING).hope, one.overall.hope) == (UNTRIED, UNTRIED)
+    for i in range(64):
+        one.record(Outcome(i % 2 > 0, 0.5, TaskCategory.CODING), 0.0)
+        standing = one.standing(TaskCategory.CODING)
+        if i == 0:
+            assert (standing.hope, one.overall.hope) == (NEWCOMER, NEWCOMER)
+            assert one.standing(TaskCategory.TESTING).hope == NEWCOMER
+        elif i in (3, 15, 63):
+            margins.append(standing.hope - standing.mixed_score)
+            assert standing.affinity_hope > standing.affinity_score
+            assert one.overall.hope > one.overall.performance_score
+    assert margins[0] > margins[1] > margins[2] > 0
+
+
+def test_what_is_kept_comes_back() -> None:
+    one, other = candidate({TaskCategory.TESTING: 0.9}), candidate({TaskCategory.TESTING: 0.9})
+    for i in range(30):
+        one.record(Outcome(i % 4 > 0, 0.5, list(TaskCategory)[i % 3]), float(i))
+    other.take_over(Candidate.checked(json.loads(json.dumps(one.kept()))))
+    for each in (one, other):
+        each.catch_up(60.0)
+    assert other.overall.outcomes == pytest.approx(one.overall.outcomes)
+    for category in TaskCategory:
+        assert other.standing(category).mixed_score == pytest.approx(one.standing(category).mixed_score)
+    assert other.evidence.latency_s == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("kept", [7, {"cooking": [1, 1, 0, None, 1]}, {"coding": [1, 1, 0, None]}, {"coding": None}])
+def test_damaged_evidence_is_refused(kept: object) -> None:
+    with pytest.raises((TypeError, ValueError), match=r"kept|cooking"):
+        Candidate.checked(kept)

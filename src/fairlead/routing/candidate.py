@@ -1,14 +1,19 @@
 """A (model, node) pair that could take a task, with what has been seen of it."""
 
+from collections.abc import Mapping, Sequence
+
 import msgspec
 
 from fairlead.allocation import Account
 from fairlead.domain import Model, Node, Outcome, TaskCategory
 from fairlead.load import Loaded
-from fairlead.routing.evidence import MIXING_WEIGHT, Evidence
+from fairlead.routing.evidence import MIXING_WEIGHT, SUCCESS_SHARE, Evidence
+from fairlead.routing.exploration import NEWCOMER, UNTRIED
 
 NEUTRAL = 0.5
 """The score of a factor of which nothing is known."""
+TRUSTED_OUTCOMES = 3.0
+"""Remembered outcomes from which on a candidate is no newcomer."""
 
 
 class Standing(msgspec.Struct, frozen=True, gc=False):
@@ -24,6 +29,10 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
     """Affinity and performance, mixed by how much is known of the category."""
     outcomes: float = 0.0
     """How many are remembered: in the category, or in all where it stands for all."""
+    hope: float = UNTRIED
+    """What the score in a category (mixed), or in all where it stands for all, may well be."""
+    affinity_hope: float = UNTRIED
+    """What the affinity may well be."""
 
 
 UNKNOWN = Standing()
@@ -47,6 +56,7 @@ class Candidate:
 
     __slots__ = (
         "_by_category",
+        "_doubt",
         "_half_life_s",
         "account",
         "evidence",
@@ -92,7 +102,7 @@ class Candidate:
 
     def forget(self) -> None:
         """Drop all evidence and totals; declared skill stays."""
-        self.evidence = Evidence(self._half_life_s)
+        self.evidence = Evidence(self._half_life_s, is_watched=False)  # categories may differ: their mix is no change
         self.totals = Totals()
         self.standings: dict[TaskCategory, Standing] = {}
         self._by_category: dict[TaskCategory, Evidence] = {
@@ -115,7 +125,18 @@ class Candidate:
         own = self._by_category.get(outcome.category)
         if own is None:
             own = self._by_category[outcome.category] = Evidence(self._half_life_s)
-        own.add(success, latency_s, now_s)
+        if own.add(success, latency_s, now_s):
+            self.evidence.sum_up(self._by_category.values(), now_s)
+        self._refresh(now_s)
+
+    def judge(self, category: TaskCategory, score: float, now_s: float) -> None:
+        """Learn from what an answer was worth, in [0, 1]; the counts of tasks stay as they are."""
+        own = self._by_category.get(category)
+        if own is None:
+            own = self._by_category[category] = Evidence(self._half_life_s)
+        self.evidence.judge(score, now_s)
+        if own.judge(score, now_s):
+            self.evidence.sum_up(self._by_category.values(), now_s)
         self._refresh(now_s)
 
     def catch_up(self, now_s: float) -> None:
@@ -126,6 +147,32 @@ class Candidate:
                 own.decay(now_s)
             self._refresh(now_s)
 
+    def kept(self) -> dict[str, list[float | None]]:
+        """Return the evidence of each category, as plain data; what it is over all follows from that."""
+        return {category.value: own.kept() for category, own in self._by_category.items() if own.weight > 0.0}
+
+    @staticmethod
+    def checked(kept: object) -> dict[str, list[float | None]]:
+        """Return what `kept` gave, once it is known to be that. Raises TypeError or ValueError else."""
+        if not isinstance(kept, Mapping):
+            raise TypeError(f"the evidence of a pair is kept by category, not as {type(kept).__name__}")
+        scratch = Evidence(1.0)
+        for category, values in kept.items():
+            TaskCategory(category)
+            scratch.take_over(values)
+        return {str(category): list(values) for category, values in kept.items()}
+
+    def take_over(self, kept: Mapping[str, Sequence[float | None]]) -> None:
+        """Take over what `kept` gave, category by category; totals are not evidence and stay."""
+        at_s = 0.0
+        for name, values in kept.items():
+            category = TaskCategory(name)
+            own = self._by_category.setdefault(category, Evidence(self._half_life_s))
+            own.take_over(values)
+            at_s = max(at_s, own.at_s)
+        self.evidence.sum_up(self._by_category.values(), at_s)
+        self._refresh(at_s)
+
     def _refresh(self, now_s: float) -> None:
         """Work out anew what every decision reads."""
         self.standings.clear()
@@ -133,7 +180,9 @@ class Candidate:
         weight = evidence.successes + evidence.failures
         if weight > 0.0:
             performance = evidence.performance()
-            self.overall = Standing(None, performance, NEUTRAL, performance, performance, weight)
+            self._doubt = SUCCESS_SHARE * evidence.doubt
+            hope = NEWCOMER if weight < TRUSTED_OUTCOMES else performance + self._doubt
+            self.overall = Standing(None, performance, NEUTRAL, performance, performance, weight, hope)
             self.worth = self.weight * evidence.reliability
         else:
             self.overall = UNKNOWN
@@ -144,12 +193,17 @@ class Candidate:
         own = self._by_category.get(category)
         overall = self.overall
         performance = overall.performance_score
+        hope = affinity_hope = NEWCOMER if overall.outcomes else UNTRIED
         if own is None:
-            return Standing(None, overall.performance, NEUTRAL, performance, performance)
-        affinity, weight = own.success, own.weight + own.declared_weight
-        trust = weight / (weight + MIXING_WEIGHT)
+            return Standing(None, overall.performance, NEUTRAL, performance, performance, 0.0, hope, hope)
+        affinity, weight = own.mean, own.successes + own.failures
+        known = weight + own.declared_weight
+        trust = known / (known + MIXING_WEIGHT)
         mixed = performance + trust * (affinity - performance)
-        return Standing(affinity, overall.performance, affinity, performance, mixed, own.weight)
+        if weight >= TRUSTED_OUTCOMES:
+            doubt = own.doubt
+            affinity_hope, hope = affinity + doubt, mixed + self._doubt + trust * (doubt - self._doubt)
+        return Standing(affinity, overall.performance, affinity, performance, mixed, weight, hope, affinity_hope)
 
 
 def _conforms(candidate: Candidate) -> Loaded:

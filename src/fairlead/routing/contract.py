@@ -9,6 +9,7 @@ import msgspec
 from fairlead.domain import Task
 from fairlead.rng import Draw
 from fairlead.routing.candidate import Candidate
+from fairlead.routing.exploration import REASONS
 
 WIDE = 64
 """Beyond this many candidates a strategy compares a sample, so that its cost stays flat."""
@@ -70,6 +71,20 @@ class Choice(msgspec.Struct, gc=False):
     """Names of the factors that made the scores: attributes of each of `standings`."""
     standings: Sequence[object] = ()
     """One for each of `compared`: values that do not change. A factor that is None is not known and scored 0.5."""
+    odds: "Callable[[Choice], float] | None" = None
+    """Works out how likely the pick was; None where that is not known."""
+    equals: int = 1
+    """Among how many of the best it was drawn; 0: it is not one of them."""
+
+    @property
+    def propensity(self) -> float | None:
+        """The chance that `picked` had, all that was known and in flight being equal; worked out when asked for."""
+        return None if self.odds is None else self.odds(self)
+
+    @property
+    def is_explored(self) -> bool:
+        """Whether it was picked to learn about it."""
+        return self.why in REASONS
 
 
 class Strategy(Protocol):
@@ -90,7 +105,9 @@ class RoutingSettings(msgspec.Struct, frozen=True):
     """What strategies are built with."""
 
     exploration: float = 0.1
-    """Share of tasks in [0, 1] that go to a newcomer, while there is one beside known candidates."""
+    """Share of tasks in [0, 1] that go to candidates of which too little is known, while there are any; 0: none."""
+    exploration_floor: float = 0.01
+    """Share of tasks in [0, 1] that go to others than the best even then; never more than `exploration`."""
     max_sessions: int = 10_000
     """Sessions remembered, the least recently used forgotten first."""
 

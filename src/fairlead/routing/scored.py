@@ -7,73 +7,88 @@ from operator import attrgetter
 from fairlead.load import is_saturated, typical_pending
 from fairlead.rng import Draw
 from fairlead.routing.candidate import Candidate, Standing
-from fairlead.routing.contract import Pool, RoutingSettings
+from fairlead.routing.contract import Choice, Pool, RoutingSettings
+from fairlead.routing.exploration import UNTRIED, Limits, most_owed, owed, propensity
 
-_outcomes = attrgetter("outcomes")
-TRUSTED_OUTCOMES = 3.0
-"""Outcomes in a category after which a candidate is no newcomer to it."""
-UNTRIED_FACTOR = 3.0
+KEPT = "serves this session"
+Picked = tuple[Candidate, str | None, int]
+"""Who was picked, why where it is not for the best score, and among how many equals (0: not one of the best)."""
 
 
-def explore(compared: Sequence[Candidate], standings: Sequence[Standing], share: float, draw: Draw) -> Candidate | None:
-    """Return a newcomer, in `share` of the cases in which there is one beside known candidates.
+class Explorer:
+    """Picks the best score that is not saturated or, for a share of the tasks, one of which too little is known."""
 
-    Without this a strategy that trusts its evidence would never gather any on a newcomer, and one unlucky first
-    outcome would shut a candidate out. One that was never tried at anything is looked at three times as often, so that
-    a new node soon takes part.
+    def __init__(self, settings: RoutingSettings, tolerance: float, hope: str = "hope") -> None:
+        """Build one that reads `hope`, an attribute of standings: what the score may well be."""
+        ceiling = settings.exploration
+        self._limits = Limits(min(settings.exploration_floor, ceiling), ceiling)
+        self._most = most_owed(self._limits) if ceiling > 0.0 else 0.0
+        self._tolerance = tolerance
+        self._hope = attrgetter(hope)
+
+    def pick(
+        self, compared: Sequence[Candidate], standings: Sequence[Standing], scores: Sequence[float], draw: Draw
+    ) -> Picked:
+        """Pick one. What is owed to whom is only looked at where the draw may lead there."""
+        luck = draw.unit() if self._most else 1.0
+        if luck < self._most:
+            hopes = list(map(self._hope, standings))
+            if luck < self._limits.ceiling or max(hopes) >= UNTRIED:
+                for turn in owed(scores, hopes, self._tolerance, self._limits):
+                    luck -= turn.share
+                    if luck < 0.0:
+                        picked = compared[turn.indices[draw.below(len(turn.indices))]]
+                        tied = best(compared, scores, self._tolerance)
+                        return picked, turn.why, len(tied) if picked in tied else 0
+        tied = best(compared, scores, self._tolerance)
+        if len(tied) == 1:
+            return tied[0], None, 1
+        return tied[draw.below(len(tied))], None, len(tied)
+
+    def propensity(self, choice: Choice) -> float:
+        """Return how likely a choice was that this explorer made."""
+        turns = owed(choice.scores, list(map(self._hope, choice.standings)), self._tolerance, self._limits)
+        return propensity(turns, list(choice.compared).index(choice.picked), choice.equals)
+
+
+def best(compared: Sequence[Candidate], scores: Sequence[float], tolerance: float) -> Sequence[Candidate]:
+    """Return the highest scores that are not saturated: the least loaded of all within `tolerance` of the highest.
+
+    With every candidate saturated, scores no longer matter and the least loaded are returned.
     """
-    if min(standings, key=_outcomes).outcomes >= TRUSTED_OUTCOMES:
-        return None
-    pairs = zip(compared, standings, strict=True)
-    owed = [one for one, standing in pairs if standing.outcomes < TRUSTED_OUTCOMES]
-    if len(owed) == len(compared):
-        return None
-    luck = draw.unit()
-    if luck >= UNTRIED_FACTOR * share:
-        return None
-    if luck >= share:
-        owed = [one for one in owed if not one.overall.outcomes]
-    return least_loaded(owed, draw) if owed else None
-
-
-def best(compared: Sequence[Candidate], scores: Sequence[float], tolerance: float, draw: Draw) -> Candidate:
-    """Return the highest score that is not saturated; of those within `tolerance` of it, the least loaded.
-
-    With every candidate saturated, scores no longer matter and the least loaded is returned.
-    """
-    floor = max(scores) - tolerance
-    if min(scores) >= floor:  # equals, the usual case: the least loaded of all is not busier than its peers
-        return least_loaded(compared, draw)
-    picked = _top(compared, scores, floor, draw)
-    account = picked.account
+    bar = max(scores) - tolerance
+    if min(scores) >= bar:  # equals, the usual case: the least loaded of all is not busier than its peers
+        return lightest(compared)
+    tied = _top(compared, scores, bar)
+    account = tied[0].account
     if account.in_flight <= 2 and account.slots is None:  # cannot be saturated: spare the median
-        return picked
+        return tied
     typical = typical_pending([one.account for one in compared])
     if not is_saturated(account, typical):
-        return picked
+        return tied
     free = [i for i, one in enumerate(compared) if not is_saturated(one.account, typical)]
     if not free:
-        return least_loaded(compared, draw)
+        return lightest(compared)
     scores = [scores[i] for i in free]
-    return _top([compared[i] for i in free], scores, max(scores) - tolerance, draw)
+    return _top([compared[i] for i in free], scores, max(scores) - tolerance)
 
 
-def _top(compared: Sequence[Candidate], scores: Sequence[float], floor: float, draw: Draw) -> Candidate:
-    top = [one for one, score in zip(compared, scores, strict=True) if score >= floor]
-    return top[0] if len(top) == 1 else least_loaded(top, draw)
-
-
-def least_loaded(candidates: Sequence[Candidate], draw: Draw) -> Candidate:
-    """Return a candidate with the least in flight for its worth: `least` with its measure written out, for speed."""
+def lightest(candidates: Sequence[Candidate]) -> Sequence[Candidate]:
+    """Return the candidates with the least in flight for their worth."""
+    if len(candidates) == 1:
+        return candidates
     loads = [(one.account.in_flight + 1) / one.worth for one in candidates]
     smallest = min(loads)
     count = loads.count(smallest)
     if count == 1:
-        return candidates[loads.index(smallest)]
+        return (candidates[loads.index(smallest)],)
     if count == len(loads):
-        return candidates[draw.below(count)]
-    tied = [one for one, load in zip(candidates, loads, strict=True) if load == smallest]
-    return tied[draw.below(count)]
+        return candidates
+    return [candidates[i] for i, load in enumerate(loads) if load == smallest]
+
+
+def _top(compared: Sequence[Candidate], scores: Sequence[float], bar: float) -> Sequence[Candidate]:
+    return lightest([compared[i] for i, score in enumerate(scores) if score >= bar])
 
 
 class Sessions:
@@ -109,11 +124,10 @@ class Sessions:
 
 
 class Keeper:
-    """Picks by score, but keeps sessions on their nodes and looks at newcomers: what affinity and hybrid share."""
+    """Picks by score and explores, but keeps sessions on their nodes: what affinity and hybrid share."""
 
-    def __init__(self, settings: RoutingSettings, tolerance: float) -> None:
-        self._exploration = settings.exploration
-        self._tolerance = tolerance
+    def __init__(self, settings: RoutingSettings, tolerance: float, hope: str = "hope") -> None:
+        self._explorer = Explorer(settings, tolerance, hope)
         self.sessions = Sessions(settings.max_sessions)
 
     def pick(
@@ -124,14 +138,15 @@ class Keeper:
         standings: Sequence[Standing],
         scores: Sequence[float],
         draw: Draw,
-    ) -> tuple[Candidate, str | None]:
-        """Return the pick, and why where it is not the best score: the session's node, or a newcomer."""
-        picked, why = None if session is None else self.sessions.recall(session, pool), "serves this session"
-        if picked is None:
-            picked, why = explore(compared, standings, self._exploration, draw), "explores a newcomer"
-        is_best = picked is None
-        if picked is None:
-            picked = best(compared, scores, self._tolerance, draw)
-        if session is not None:
-            self.sessions.keep(session, picked)
-        return picked, None if is_best else why
+    ) -> Picked:
+        """Pick the session's node, else as the explorer does."""
+        if session is None:
+            return self._explorer.pick(compared, standings, scores, draw)
+        kept = self.sessions.recall(session, pool)
+        picked = self._explorer.pick(compared, standings, scores, draw) if kept is None else (kept, KEPT, 1)
+        self.sessions.keep(session, picked[0])
+        return picked
+
+    def propensity(self, choice: Choice) -> float:
+        """Return how likely a choice was that this keeper made; a session that is kept leaves nothing to chance."""
+        return 1.0 if choice.why == KEPT else self._explorer.propensity(choice)

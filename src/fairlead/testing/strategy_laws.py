@@ -112,6 +112,27 @@ def law_same_state_same_choice(make: StrategyFactory) -> None:
         raise AssertionError(f"two runs of the same events part at task {at}: {runs[0][at]}, then {runs[1][at]}")
 
 
+def law_propensities_are_true(make: StrategyFactory) -> None:
+    """Where a strategy says how likely its picks are, each comes as often as that, nothing else being changed."""
+    strategy, candidates = make(RoutingSettings()), candidates_of(6)
+    pool, task, n = Pool("m", candidates), tasks_of(1)[0], 2_000
+    counts: dict[str, int] = {}
+    said: dict[str, float] = {}
+    for key in range(n):
+        choice = strategy.choose(task, pool, 1.0, Draw(3, key))
+        if choice.propensity is None:
+            return
+        name = choice.picked.node.name
+        counts[name] = counts.get(name, 0) + 1
+        said[name] = choice.propensity
+    for name, chance in said.items():
+        allowed = 5.0 * (n * chance * (1.0 - chance)) ** 0.5 + 1e-6 * n
+        if abs(counts[name] - n * chance) > allowed:
+            raise AssertionError(
+                f"{strategy.name} gives {name} a chance of {chance:.4f}, but it came {counts[name]}/{n}"
+            )
+
+
 def law_forgetting_is_harmless(make: StrategyFactory) -> None:
     """`forget()` may come at any moment, also twice and before the first choice."""
     strategy, pool = make(RoutingSettings()), Pool("m", candidates_of(5))
@@ -144,6 +165,7 @@ STRATEGY_LAWS: tuple[Callable[[StrategyFactory], None], ...] = (
     law_rejected_is_never_chosen,
     law_full_pool_is_refused,
     law_same_state_same_choice,
+    law_propensities_are_true,
     law_forgetting_is_harmless,
     law_cost_stays_flat,
 )
@@ -188,3 +210,6 @@ def _check_choice(choice: Choice, pool: Pool) -> None:
         )
     if not choice.why:
         raise AssertionError("the choice does not say why")
+    propensity = choice.propensity
+    if propensity is not None and not 0.0 < propensity <= 1.0 + 1e-9:
+        raise AssertionError(f"the chance of what was picked is given as {propensity}: it must be above 0, at most 1")

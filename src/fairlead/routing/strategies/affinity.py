@@ -3,7 +3,7 @@
 Intent: let specialists emerge, and keep conversations where their cache is warm. Score = expected share of successes
 in the task's category (decayed, 0.5 or the declared skill where nothing was seen). Sticky per node: a session stays
 on its node, and a category on its best node, until *that node* is saturated, never by a gate for the whole fleet. A
-share of tasks (10 %) goes to newcomers.
+share of tasks (at most 10 %) goes to newcomers, and to candidates that may be as good as the best.
 Wrong choice: when categories mean nothing for your models, or outcomes are not reported.
 """
 
@@ -21,7 +21,8 @@ class Affinity:
     name = "affinity"
 
     def __init__(self, settings: RoutingSettings) -> None:
-        self._keeper = Keeper(settings, tolerance=0.0)
+        self._keeper = Keeper(settings, tolerance=0.0, hope="affinity_hope")
+        self._odds = self._keeper.propensity
 
     def choose(self, task: Task, pool: Pool, now_s: float, draw: Draw) -> Choice:
         """Pick the session's node, else the best in the category that is not saturated."""
@@ -29,8 +30,9 @@ class Affinity:
         category = task.category
         standings = [one.standings.get(category) or one.standing(category) for one in compared]
         scores = [standing.affinity_score for standing in standings]
-        picked, why = self._keeper.pick(task.session, pool, compared, standings, scores, draw)
-        return Choice(picked, compared, scores, why or "best in this category", FACTORS, standings)
+        picked, why, equals = self._keeper.pick(task.session, pool, compared, standings, scores, draw)
+        why = why or "best in this category"
+        return Choice(picked, compared, scores, why, FACTORS, standings, self._odds, equals)
 
     def forget(self) -> None:
         """Drop the sessions."""
