@@ -1,16 +1,22 @@
-"""The decisions of the recent past, bounded; no prompt and no answer is kept."""
+"""The decisions of the recent past, bounded; a prompt is kept only where the store is asked to keep prompts."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import msgspec
 
 from fairlead.dialects.contract import Usage
-from fairlead.domain import Task
+from fairlead.domain import Task, TaskCategory
 from fairlead.engine.decision import FULL_RECORDS, Decision, describe
 from fairlead.errors import Fault
+from fairlead.orchestrator.exchange import Step
+from fairlead.persistence.rows import DecisionRow, StoredDecision, learnt_from
+from fairlead.routing.candidate import Standing
 
 MAX_RECORD_BYTES = 4096
+_COMMENT_LETTERS = 500
 
 
 class Failure(msgspec.Struct, gc=False):
@@ -20,6 +26,16 @@ class Failure(msgspec.Struct, gc=False):
     node: str
     fault: Fault
     message: str
+
+
+class Feedback(msgspec.Struct, frozen=True):
+    """What somebody said of an answer."""
+
+    score: float
+    """In [0, 1]."""
+    comment: str | None = None
+    at_s: float = 0.0
+    """Wall clock."""
 
 
 class DecisionRecord(msgspec.Struct):
@@ -36,6 +52,25 @@ class DecisionRecord(msgspec.Struct):
     latency_s: float = 0.0
     first_token_s: float | None = None
     usage: Usage | None = None
+    prompt: str | None = None
+    """None unless the store keeps prompts."""
+    feedback: Feedback | None = None
+    """The newest."""
+    step: Step | None = None
+    """Which step of a cascade it was; None where it was no part of one."""
+    after: Standing | None = None
+    """How the candidate stood once its outcome was learnt."""
+    learnt: dict[str, Any] | None = None
+    """What feedback taught, as plain data."""
+    stored: StoredDecision | None = None
+    """Where it was read from the store, which keeps what was told, not the decisions themselves."""
+
+    @property
+    def model(self) -> str:
+        """The model that was asked last; empty where none was."""
+        if self.decisions:
+            return self.decisions[-1].candidate.model.name
+        return "" if self.stored is None else self.stored.model
 
 
 class DecisionLog:
@@ -62,8 +97,16 @@ class DecisionLog:
         return record
 
 
-def render(record: DecisionRecord) -> dict[str, object]:
-    """Put a record into plain data, below 4 KB."""
+def render(record: DecisionRecord, *, with_messages: bool = True, full: bool = False) -> dict[str, object]:
+    """Put a record into plain data, below 4 KB, or with `full` however long.
+
+    What nodes said of errors may be left out, as it may quote a prompt.
+    """
+    if record.stored is not None:
+        stored: dict[str, object] = record.stored.told()
+        if record.feedback is not None:
+            stored |= {"feedback": _said(record.feedback), "learnt": learnt_from(stored, record.learnt)}
+        return stored
     usage = record.usage
     told: dict[str, object] = {
         "id": record.task.id,
@@ -75,13 +118,90 @@ def render(record: DecisionRecord) -> dict[str, object]:
         "first_token_ms": None if record.first_token_s is None else round(record.first_token_s * 1000, 2),
         "usage": None if usage is None else msgspec.to_builtins(usage),
         "failures": [
-            {"attempt": one.attempt, "node": one.node, "fault": one.fault.value, "message": one.message[:200]}
+            {
+                "attempt": one.attempt,
+                "node": one.node,
+                "fault": one.fault.value,
+                "message": one.message[:200] if with_messages else "",
+            }
             for one in record.failures[:8]
         ],
+        "feedback": _said(record.feedback),
+        "learnt": [*_from_outcome(record), *([] if record.learnt is None else [record.learnt])],
         "decision": None,
     }
-    for shown in (FULL_RECORDS, 6, 3, 1):
+    if record.step is not None:
+        reason = record.step.reason if with_messages else None
+        told["cascade"] = {"step": str(record.step), "not_taken_because": reason and reason[:200]}
+    for shown in (None,) if full else (FULL_RECORDS, 6, 3, 1):
         told["decision"] = describe(record.decisions[-1], shown) if record.decisions else None
         if len(msgspec.json.encode(told)) <= MAX_RECORD_BYTES:
             break
     return told
+
+
+def _from_outcome(record: DecisionRecord) -> list[dict[str, object]]:
+    """Tell how the outcome moved the candidate's performance; nothing where it said nothing about the node."""
+    if record.after is None or not record.decisions:
+        return []
+    choice = record.decisions[-1].choice
+    place = next((i for i, one in enumerate(choice.compared) if one is choice.picked), None)
+    before = choice.standings[place] if place is not None and len(choice.standings) > place else None
+    score = before.performance if isinstance(before, Standing) else None
+    return [
+        {
+            "from": "outcome",
+            "model": choice.picked.model.name,
+            "node": choice.picked.node.name,
+            "performance_before": None if score is None else round(score, 4),
+            "performance_after": None if record.after.performance is None else round(record.after.performance, 4),
+        }
+    ]
+
+
+def to_row(record: DecisionRecord, *, with_messages: bool = False) -> DecisionRow:
+    """Put a record into a row for the store, which tells it in its own thread later: the parts of a record stay."""
+    usage, fault, price, propensity = record.usage, record.fault, None, None
+    model = node = ""
+    if record.decisions:
+        decision = record.decisions[-1]
+        candidate = decision.choice.picked
+        model, node, price = candidate.model.name, candidate.node.name, candidate.model.price
+        propensity = partial(_propensity, decision)
+    input_tokens, output_tokens = (0, 0) if usage is None else (usage.input_tokens, usage.output_tokens)
+    return DecisionRow(  # by position: by name it would take four times as long
+        record.task.id,
+        record.at_s,
+        record.task.category,
+        model,
+        node,
+        "success" if fault is None else fault.value,
+        record.latency_s,
+        record.tenant,
+        record.first_token_s,
+        input_tokens,
+        output_tokens,
+        None if price is None or usage is None else price.cost_usd(input_tokens, output_tokens),
+        propensity,
+        record.prompt,
+        partial(render, record, with_messages=with_messages),
+        fault is not None or bool(record.failures) or record.feedback is not None,
+    )
+
+
+def from_store(stored: StoredDecision) -> DecisionRecord:
+    """Put what the store kept of a decision into a record, to be shown and judged; its task is only known in part."""
+    category = TaskCategory(stored.category) if stored.category in set(TaskCategory) else TaskCategory.UNKNOWN
+    task = Task(stored.id, 0, category, tenant=stored.tenant)
+    return DecisionRecord(task, stored.tenant, stored.at_s, (), latency_s=stored.latency_s, stored=stored)
+
+
+def _propensity(decision: Decision) -> float | None:
+    return decision.propensity
+
+
+def _said(feedback: Feedback | None) -> dict[str, object] | None:
+    if feedback is None:
+        return None
+    comment = None if feedback.comment is None else feedback.comment[:_COMMENT_LETTERS]
+    return {"score": feedback.score, "comment": comment, "at": round(feedback.at_s, 3)}

@@ -65,6 +65,17 @@ class Metrics:
         elif isinstance(event, StrategyChanged):
             self.events["strategy_changed", event.after] += 1
 
+    def told(self) -> dict[str, object]:
+        """Return the counts as plain data, to be kept."""
+        return {
+            "requests": [[*key, count] for key, count in self.requests.items()],
+            "failed_attempts": [[*key, count] for key, count in self.failed_attempts.items()],
+            "refused": dict(self.refused),
+            "events": [[*key, count] for key, count in self.events.items()],
+            "attempts": self.attempts,
+            "tokens": [[*key, one.input_tokens, one.output_tokens] for key, one in self.pairs.items()],
+        }
+
     def clear(self) -> None:
         """Begin anew."""
         self.__init__()  # type: ignore[misc]  # the same object stays subscribed

@@ -7,6 +7,8 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from fairlead.engine.fleet import Fleet
+from fairlead.persistence.rows import StoreCounters
+from fairlead.routing.engine import RoutingEngine
 from fairlead.telemetry.metrics import LATENCY_BOUNDS_S, Histogram, Metrics
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
@@ -14,15 +16,20 @@ _CIRCUIT_LEVELS = {"closed": 0, "half_open": 1, "open": 2}
 
 
 class _Collector(Collector):
-    def __init__(self, metrics: Metrics, fleet: Fleet) -> None:
+    def __init__(self, metrics: Metrics, fleet: Fleet, state: StoreCounters | None) -> None:
         self._metrics = metrics
         self._fleet = fleet
+        self._state = state
 
     def collect(self) -> Iterable[Metric]:
         """Yield every family."""
         yield from self._traffic()
         yield from self._distributions()
         yield from self._fleet_state()
+        if self._fleet.engine is not None:
+            yield from _routing(self._fleet.engine)
+        if self._state is not None:
+            yield from _kept(self._state)
 
     def _traffic(self) -> Iterable[Metric]:
         metrics = self._metrics
@@ -81,8 +88,24 @@ def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
     return buckets
 
 
-def exposition(metrics: Metrics, fleet: Fleet) -> bytes:
-    """Return everything in Prometheus' text format."""
+def _routing(engine: RoutingEngine) -> Iterable[Metric]:
+    rankings = CounterMetricFamily("fairlead_rankings", "Rankings of models, by where they came from", labels=["from"])
+    rankings.add_metric(["cache"], engine.cache.hits)
+    rankings.add_metric(["new"], engine.cache.misses)
+    yield rankings
+
+
+def _kept(state: StoreCounters) -> Iterable[Metric]:
+    rows = CounterMetricFamily("fairlead_state_rows", "Rows for the state file, by their fate", labels=["fate"])
+    for fate in ("written", "counted", "dropped", "aged_out"):
+        rows.add_metric([fate], getattr(state, f"rows_{fate}"))
+    yield rows
+    yield GaugeMetricFamily("fairlead_state_failing", "1 while the state file cannot be written", state.is_failing)
+    yield GaugeMetricFamily("fairlead_state_bytes", "Size of the state file", state.file_bytes)
+
+
+def exposition(metrics: Metrics, fleet: Fleet, state: StoreCounters | None = None) -> bytes:
+    """Return everything in Prometheus' text format; `state` is how the state file fares, where there is one."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(metrics, fleet))
+    registry.register(_Collector(metrics, fleet, state))
     return generate_latest(registry)

@@ -1,25 +1,66 @@
 """Listens to exchanges and events, and keeps what they tell: metrics, the decision log, the program's log."""
 
 import logging
+from typing import Any, Protocol
 
 from fairlead.clock import wall_s
 from fairlead.dialects.contract import ErrorInfo
 from fairlead.engine.events import CircuitChanged, Event, PairBlocked
 from fairlead.errors import Fault
 from fairlead.orchestrator.exchange import Exchange
-from fairlead.telemetry.decision_log import DecisionLog, DecisionRecord, Failure
+from fairlead.persistence.rows import DecisionRow, FeedbackRow, StoreCounters, StoredDecision
+from fairlead.telemetry.decision_log import DecisionLog, DecisionRecord, Failure, Feedback, from_store, to_row
 from fairlead.telemetry.metrics import Metrics
 
 logger = logging.getLogger("fairlead")
 
 
-class Recorder:
-    """The watcher of a gateway's exchanges."""
+class DecisionStore(Protocol):
+    """Where decisions outlive the ring. Adding must neither wait nor raise."""
 
-    def __init__(self) -> None:
+    @property
+    def keeps_prompts(self) -> bool:
+        """Whether anything of a prompt is stored."""
+        ...
+
+    @property
+    def keeps_messages(self) -> bool:
+        """Whether what nodes say of errors is stored: it may quote a prompt."""
+        ...
+
+    @property
+    def counters(self) -> StoreCounters:
+        """How it fares."""
+        ...
+
+    def add_decision(self, row: DecisionRow) -> None:
+        """Log a decision."""
+        ...
+
+    def add_feedback(self, row: FeedbackRow) -> None:
+        """Log what was said of an answer."""
+        ...
+
+    def find_decision(self, decision_id: str) -> StoredDecision | None:
+        """Return a decision that was stored in full."""
+        ...
+
+
+class Recorder:
+    """The watcher of a gateway's exchanges; with a store, they are logged there too."""
+
+    def __init__(self, store: DecisionStore | None = None) -> None:
         self.metrics = Metrics()
         self.decisions = DecisionLog()
+        self._store = store
+        self._keeps_prompts = store is not None and store.keeps_prompts
+        self._keeps_messages = store is not None and store.keeps_messages
         self._failures: dict[Exchange, list[Failure]] = {}
+
+    @property
+    def state(self) -> StoreCounters | None:
+        """How the store fares; None without one."""
+        return None if self._store is None else self._store.counters
 
     def on_attempt_failed(self, exchange: Exchange, fault: Fault, info: ErrorInfo) -> None:
         """Note why an attempt failed. The node's words may quote a prompt, so they stay out of the program's log."""
@@ -53,20 +94,52 @@ class Recorder:
                 pair.input_tokens += usage.input_tokens
                 pair.output_tokens += usage.output_tokens
         failures = self._failures.pop(exchange, ()) if self._failures else ()
-        self.decisions.add(
-            DecisionRecord(
-                task,
-                task.tenant,
-                wall_s(),
-                decisions,
-                failures,
-                fault,
-                exchange.status,
-                latency_s,
-                first_token_s,
-                usage,
-            )
+        record = DecisionRecord(
+            task,
+            task.tenant,
+            wall_s(),
+            decisions,
+            failures,
+            fault,
+            exchange.status,
+            latency_s,
+            first_token_s,
+            usage,
+            exchange.call.prompt if self._keeps_prompts else None,
+            step=exchange.step,
+            after=candidate.overall if decisions else None,
         )
+        self.decisions.add(record)
+        if self._store is not None:
+            self._store.add_decision(to_row(record, with_messages=self._keeps_messages))
+
+    def on_feedback(self, record: DecisionRecord, feedback: Feedback, learnt: dict[str, Any] | None = None) -> None:
+        """Keep what was said of an answer and what it changed; a decision that somebody judged is always stored."""
+        record.feedback = feedback
+        if learnt is not None:
+            record.learnt = learnt
+        if self._store is None:
+            return
+        if record.stored is None:
+            self._store.add_decision(to_row(record, with_messages=self._keeps_messages))
+        score, comment, at_s = feedback.score, feedback.comment, feedback.at_s
+        self._store.add_feedback(FeedbackRow(record.task.id, at_s, score, comment, learnt))
+
+    def find(self, decision_id: str, tenant: str | None, *, is_admin: bool) -> DecisionRecord | None:
+        """Return the record of a decision to the one whose key made it, or to an admin; None for everybody else.
+
+        What has left the ring is read from the store, where it was stored in full.
+        """
+        record = self.decisions.find(decision_id, tenant, is_admin=is_admin)
+        if record is not None or self._store is None:
+            return record
+        stored = self._store.find_decision(decision_id)
+        return None if stored is None or not (is_admin or stored.tenant == tenant) else from_store(stored)
+
+    def given(self, decision_id: str) -> FeedbackRow | None:
+        """Return the newest feedback on an answer, as the store has it: for what was given before a restart."""
+        stored = None if self._store is None else self._store.find_decision(decision_id)
+        return stored.feedback[-1] if stored is not None and stored.feedback else None
 
     def on_event(self, event: Event) -> None:
         """Count an event, and log those that a person should see."""

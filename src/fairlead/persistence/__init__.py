@@ -1,0 +1,1 @@
+"""What outlives the process: evidence, metrics and the decision log, in SQLite."""
