@@ -8,6 +8,8 @@ headers.
 import asyncio
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from fairlead.backends.contract import Headers, Sending
 from fairlead.dialects import fault_of, make_relay, node_request, read_error
 from fairlead.dialects.contract import Call, ErrorInfo, Operation, ProviderError, Relay, Usage
@@ -33,6 +35,20 @@ TIMER_EARLY_S = 0.002
 _NOBODY_ASKED = ErrorInfo(503, "no node was asked")
 _NOT_EVERYWHERE = (Operation.EMBEDDING, Operation.PASSING)
 """Operations that a node may well lack altogether, so that its 404 says nothing about the model."""
+
+
+class Step(msgspec.Struct):
+    """Which step of a cascade an exchange is."""
+
+    cascade: str
+    number: int
+    """From 1."""
+    total: int
+    reason: str | None = None
+    """Why the cascade did not take this step's answer; None while nobody knows, and where it took it."""
+
+    def __str__(self) -> str:
+        return f"{self.cascade} {self.number}/{self.total}"
 
 
 class Exchange:
@@ -66,6 +82,7 @@ class Exchange:
         "last_s",
         "relay",
         "status",
+        "step",
         "task",
         "usage",
     )
@@ -112,6 +129,8 @@ class Exchange:
         self.fault: Fault | None = None
         """What ended it, where it did not end well."""
         self.usage: Usage | None = None
+        self.step: Step | None = None
+        """Where it is part of a cascade."""
 
     def start(self) -> None:
         """Decide and send."""
@@ -295,7 +314,7 @@ class Exchange:
         deadline_s = self.task.deadline_s
         if deadline_s is not None and now_s >= deadline_s - TIMER_EARLY_S:
             fault = Fault.CANCELLED  # the caller's own limits say nothing about the node
-            message = f"the caller's own deadline has passed: {message}"
+            message = f"the deadline of this request has passed: {message}"
         elif self._is_pressed:
             fault = Fault.CANCELLED
             message = "the answer was not read in time"

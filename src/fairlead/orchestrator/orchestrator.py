@@ -7,8 +7,9 @@ from typing import Protocol
 import msgspec
 
 from fairlead.backends.contract import Backend
+from fairlead.capability.features import features_of
 from fairlead.categories.contract import Detector
-from fairlead.clock import monotonic_s, wall_s
+from fairlead.clock import steady_s, wall_s
 from fairlead.dialects.contract import Call, ErrorInfo, Operation
 from fairlead.domain import Model, Node, Task, TaskCategory
 from fairlead.engine.dispatch import Dispatch
@@ -17,11 +18,12 @@ from fairlead.engine.fleet import Fleet
 from fairlead.engine.retry_budget import RetryBudget, RetryPolicy
 from fairlead.errors import Fault
 from fairlead.health import Circuit
-from fairlead.orchestrator.exchange import RENEWAL_S, Exchange
+from fairlead.orchestrator.exchange import RENEWAL_S, Exchange, Step
 from fairlead.orchestrator.reply import Reply
 from fairlead.orchestrator.timeouts import Timeouts
 from fairlead.rng import fresh_prefix
 from fairlead.routing.contract import RoutingSettings, Strategy
+from fairlead.routing.engine import ModelChoice
 
 SWEEP_S = 1.0
 _CATEGORIES = frozenset(TaskCategory)
@@ -69,6 +71,9 @@ class Wishes(msgspec.Struct, gc=False):
     max_cost_usd: float | None = None
     tenant: str | None = None
     strategy: Strategy | None = None
+    quality: float | None = None
+    min_quality: float | None = None
+    max_latency_s: float | None = None
 
 
 NO_WISHES = Wishes()
@@ -89,7 +94,7 @@ class ModelOrchestrator:
         routing: RoutingSettings | None = None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        self.clock: Callable[[], float] = monotonic_s
+        self.clock: Callable[[], float] = steady_s
         self.wall_clock: Callable[[], float] = wall_s
         self.fleet = fleet
         self.detector = detector
@@ -142,9 +147,8 @@ class ModelOrchestrator:
 
     # -- tasks
 
-    def submit(self, call: Call, reply: Reply, wishes: Wishes = NO_WISHES, head: bytes = b"") -> Exchange:
-        """Begin an exchange; the reply is driven through callbacks from here on. `head` is added to what nodes get."""
-        now_s = self.clock()
+    def task_of(self, call: Call, wishes: Wishes = NO_WISHES) -> Task:
+        """Return the task that a call is, under an id of its own."""
         self._submitted = number = self._submitted + 1
         category = wishes.category
         if category is None:
@@ -153,7 +157,10 @@ class ModelOrchestrator:
             )
         if type(category) is not TaskCategory:  # a detector from elsewhere may return what it likes
             category = TaskCategory(category) if category in _CATEGORIES else TaskCategory.UNKNOWN
-        task = Task(
+        deadline_s = None if wishes.deadline_after_s is None else self.clock() + wishes.deadline_after_s
+        engine = self.fleet.engine
+        looks = engine is not None and engine.reads_prompts and self.fleet.stands_for_several(call.model)
+        return Task(
             f"{self.prefix}-{number}",
             number,
             category,
@@ -162,12 +169,33 @@ class ModelOrchestrator:
             len(call.body) // 4,
             call.max_output_tokens or 0,
             wishes.session,
-            None if wishes.deadline_after_s is None else now_s + wishes.deadline_after_s,
+            deadline_s,
             wishes.max_cost_usd,
             wishes.tenant,
+            wishes.quality,
+            wishes.min_quality,
+            wishes.max_latency_s,
+            features_of(call.prompt) if looks else None,
         )
+
+    def submit(
+        self,
+        call: Call,
+        reply: Reply,
+        wishes: Wishes = NO_WISHES,
+        head: bytes = b"",
+        step: Step | None = None,
+        task: Task | None = None,
+    ) -> Exchange:
+        """Begin an exchange; the reply is driven through callbacks from here on. `head` is added to what nodes get.
+
+        `task` is what `task_of` made of the call, where it was asked already; `step` says which of a cascade it is.
+        """
+        now_s = self.clock()
+        task = task or self.task_of(call, wishes)
         dispatch = Dispatch(self.fleet, task, self._policy, self._budget, wishes.strategy)
         exchange = Exchange(self, call, task, dispatch, reply, head, now_s)
+        exchange.step = step
         self.in_flight.add(exchange)
         try:
             exchange.start()
@@ -177,6 +205,12 @@ class ModelOrchestrator:
         if self.fleet.outbox:
             self._publish()
         return exchange
+
+    def judge(
+        self, task: Task, model: str, score: float, previous: float | None = None, choice: ModelChoice | None = None
+    ) -> dict[str, object]:
+        """Let what an answer was worth teach the router; returns what it changed. Raises as `Fleet.judge` does."""
+        return self.fleet.judge(task, model, score, self.clock(), previous, choice)
 
     # -- for exchanges
 

@@ -6,13 +6,17 @@ from fairlead.backends.contract import Headers
 from fairlead.dialects import fault_of
 from fairlead.dialects.contract import ErrorInfo
 from fairlead.errors import Fault, NoCandidateError, RoutingError
+from fairlead.routing.requirements import Demand
 
 MAX_RETRY_AFTER_S = 3600.0
+_DEMANDS = frozenset(one.value for one in Demand)
 
 
 def routing_error(error: RoutingError) -> ErrorInfo:
     """Turn the router's own refusal into what the caller reads."""
     if isinstance(error, NoCandidateError):
+        if error.reasons and error.reasons.keys() <= _DEMANDS:  # no waiting helps: the request itself must change
+            return ErrorInfo(400, str(error), "invalid_request_error", "requirements_not_met")
         return ErrorInfo(503, str(error), "overloaded_error", "no_candidate")
     return ErrorInfo(404, str(error), "invalid_request_error", "model_not_found", "model")
 
