@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from fairlead.config.addresses import is_loopback, parse_listen, split_url
 from fairlead.config.problems import Part, Path, Written, nearest
 from fairlead.config.schema import Config, NodeConfig, NodeKind
+from fairlead.dialects.json_schema import schema_problem
 
 Finding = tuple[Path, tuple[Part, ...]]
 """Where, and what is wrong there."""
@@ -30,6 +31,7 @@ def findings(config: Config, *, members: bool = True) -> Iterator[Finding]:
     for room, names in (("nodes", config.nodes), ("models", config.models), ("keys", config.keys)):
         yield from _duplicates(room, [item.name for item in names])
     yield from _names(config)
+    yield from _cascades(config)
     if members:
         yield from _members(config)
 
@@ -137,15 +139,38 @@ def _names(config: Config) -> Iterator[Finding]:
                     yield (room, Written(name), place), ("stands for itself; leave it out",)
 
 
+def _cascades(config: Config) -> Iterator[Finding]:
+    taken = {AUTO, *config.groups, *config.aliases, *(model.name for model in config.models)}
+    taken |= {served.public for node in config.nodes for served in node.models or ()}
+    names = {cascade.name for cascade in config.cascades}
+    yield from _duplicates("cascades", [cascade.name for cascade in config.cascades])
+    for place, cascade in enumerate(config.cascades):
+        if cascade.name in taken:
+            yield ("cascades", place, "name"), ("is the name of something else already",)
+        for at, model in enumerate(cascade.models):
+            if model in names:
+                yield ("cascades", place, "models", at), ("is a cascade; name its models instead",)
+        schema = cascade.check.json_schema
+        problem = None if schema is None else schema_problem(schema)
+        if problem is not None:
+            yield ("cascades", place, "check", "json_schema"), (problem,)
+
+
 def _members(config: Config) -> Iterator[Finding]:
     if not config.nodes or any(node.models is None for node in config.nodes):
         return  # a node that will be asked may know any name
     models = {served.public for node in config.nodes for served in node.models or ()}
+    for place, model in enumerate(config.models):
+        yield from _known(("models", place, "name"), model.name, models, ": add it to the models of a node")
     models |= {model.name for model in config.models}
     choices = models | config.groups.keys()
     for name, members in config.groups.items():
         for place, member in enumerate(members):
             yield from _known(("groups", Written(name), place), member, models)
+    for number, cascade in enumerate(config.cascades):
+        for place, member in enumerate(cascade.models):
+            if member not in {one.name for one in config.cascades}:
+                yield from _known(("cascades", number, "models", place), member, choices)
     for name, target in config.aliases.items():
         yield from _known(("aliases", Written(name)), target, choices)
     for name, members in config.fallbacks.items():
@@ -154,9 +179,11 @@ def _members(config: Config) -> Iterator[Finding]:
             yield from _known(("fallbacks", Written(name), place), member, choices)
 
 
-def _known(path: Path, name: str, known: Iterable[str]) -> Iterator[Finding]:
+def _known(
+    path: Path, name: str, known: Iterable[str], otherwise: str = " and models does not declare it"
+) -> Iterator[Finding]:
     if name in known:
         return
     meant = nearest(name, sorted(known))
     advice: tuple[Part, ...] = ("; did you mean ", Written(meant), "?") if meant else ()
-    yield path, ("no node serves ", Written(name), " and models does not declare it", *advice)
+    yield path, ("no node serves ", Written(name), otherwise, *advice)

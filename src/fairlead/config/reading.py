@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import msgspec
 import yaml
 from msgspec import inspect as kinds
 
@@ -49,6 +50,8 @@ class Reader:
             wanted = next(kind for kind in wanted.types if not isinstance(kind, kinds.NoneType))
         if has_foreign_tag(node):
             return self._bad(path, "tags such as !this are not understood; write the value itself")
+        if isinstance(wanted, kinds.AnyType):
+            return self._free(node, path)
         if isinstance(wanted, kinds.StructType):
             return self._struct(node, wanted, path)
         if isinstance(wanted, kinds.DictType):
@@ -115,6 +118,20 @@ class Reader:
         self._kept[path] = [place for place, value in enumerate(values) if value is not BAD]
         good = [value for value in values if value is not BAD]
         return frozenset(good) if isinstance(wanted, kinds.FrozenSetType) else tuple(good)
+
+    def _free(self, node: yaml.Node, path: Path) -> Any:
+        """Return a part of free form, such as a JSON schema: plain words that are JSON mean what JSON says."""
+        if isinstance(node, yaml.MappingNode):
+            pairs = self._pairs(node, path)
+            return {str(key): self._free(value, (*path, key)) for key, value in pairs.items()}
+        if isinstance(node, yaml.SequenceNode):
+            return [self._free(item, (*path, place)) for place, item in enumerate(node.value)]
+        if isinstance(node, yaml.ScalarNode) and not node.style:  # what is quoted is text
+            try:
+                return msgspec.json.decode(node.value)
+            except msgspec.DecodeError:
+                pass
+        return str(node.value)
 
     def _scalar(self, node: yaml.Node, wanted: kinds.Type, path: Path) -> Any:
         secret = isinstance(wanted, kinds.CustomType)

@@ -11,6 +11,7 @@ from fairlead.config.addresses import host_and_port, is_ollama_url, parse_listen
 from fairlead.config.secret import Secret
 from fairlead.domain import Model, Node, Price, TaskCategory
 from fairlead.health.config import CircuitBreakerConfig
+from fairlead.routing.config import RoutingConfig
 
 Count = Annotated[int, Meta(gt=0)]
 Whole = Annotated[int, Meta(ge=0)]
@@ -160,6 +161,53 @@ class ModelConfig(_Part, frozen=True, kw_only=True):
         )
 
 
+class CheckConfig(_Part, frozen=True, kw_only=True):
+    """What an answer must pass before a cascade takes it; all that are said must hold."""
+
+    refusal: bool = True
+    """Fails an empty answer, and one that refuses or gives up."""
+    json: bool = False
+    """Fails an answer that is no JSON."""
+    json_schema: dict[str, Any] | None = None
+    """Fails an answer that is no JSON of this schema."""
+    min_mean_logprob: Annotated[float, Meta(le=0)] | None = None
+    """Fails an answer whose tokens are less likely on average, where the node tells."""
+    plugin: Text | None = None
+    """Asks a function registered under `fairlead.checks`."""
+
+
+class CascadeConfig(_Part, frozen=True, kw_only=True):
+    """A cheap model first, the next one when its answer fails a check."""
+
+    name: Text
+    models: Annotated[tuple[Text, ...], Meta(min_length=2)]
+    """From cheap to dear."""
+    check: CheckConfig = CheckConfig()
+
+
+class LogPrompts(StrEnum):
+    """What the stored decision log keeps of a prompt."""
+
+    NONE = "none"
+    HASH = "hash"
+    REDACT = "redact"
+    FULL = "full"
+
+
+class StateConfig(_Part, frozen=True, kw_only=True):
+    """Where what was learnt and decided is kept over a restart."""
+
+    enabled: bool = True
+    path: Text | None = None
+    """The database file; None: `fairlead serve` chooses one for each port in this user's state folder."""
+    log_prompts: LogPrompts = LogPrompts.NONE
+    decisions_per_s: Amount = 200.0
+    """Decisions stored in full a second; errors, rescues and those with feedback always are, the rest is counted."""
+    max_mb: Count = 256
+    """Size of the file beyond which the oldest decisions are dropped."""
+    keep_days: Annotated[float, Meta(gt=0)] = 30.0
+
+
 class Retries(_Part, frozen=True, kw_only=True):
     """How often a task is tried again, and how much that may add to the traffic."""
 
@@ -209,13 +257,16 @@ class Config(_Part, frozen=True, kw_only=True):
     """Path of a local socket whose callers are administrators."""
     strategy: Text = "hybrid"
     detector: Text = "rules"
-    """What tells a task's category: `rules`, or one registered under `fairlead.detectors`."""
+    """What tells a task's category: `rules`, `trained:PATH`, or one registered under `fairlead.detectors`."""
     seed: int = 0
     nodes: tuple[NodeConfig, ...] = ()
     models: tuple[ModelConfig, ...] = ()
     groups: dict[str, tuple[str, ...]] = {}
     aliases: dict[str, str] = {}
     fallbacks: dict[str, tuple[str, ...]] = {}
+    routing: RoutingConfig = RoutingConfig()
+    cascades: tuple[CascadeConfig, ...] = ()
+    state: StateConfig = StateConfig()
     circuit_breaker: CircuitBreakerConfig = CircuitBreakerConfig()
     timeouts: Timeouts = Timeouts()
     retries: Retries = Retries()
@@ -231,7 +282,7 @@ class Config(_Part, frozen=True, kw_only=True):
     half_life_s: Seconds = 3600.0
     """After this long an outcome counts half."""
     exploration: Share = 0.1
-    """Share of tasks that `affinity` gives to models it knows little of."""
+    """Largest share of tasks that strategies give to candidates of which too little is known."""
     drain_s: Amount = 30.0
     """How long requests in flight may take to finish at the end."""
 
