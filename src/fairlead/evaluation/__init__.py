@@ -1,0 +1,1 @@
+"""How good is routing on a table of prompts, models and scores: curves, baselines, intervals."""
