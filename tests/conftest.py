@@ -1,6 +1,10 @@
 """What the tests of several folders share: real weights and a real server, files and a command line."""
 
+import atexit
+import os
+import shutil
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +17,10 @@ from fairlead.errors import FairleadError
 from fairlead.local.cut import cut_layers
 from fairlead.local.process import LocalServer, installed
 from fairlead.local.weights import fetch_weights
+
+# What a program under test keeps of its own goes with the tests.
+os.environ["FAIRLEAD_STATE"] = tempfile.mkdtemp(prefix="fairlead-state-")
+atexit.register(shutil.rmtree, os.environ["FAIRLEAD_STATE"], ignore_errors=True)
 
 # The same examples each time, so that tests fail for a change and for nothing else.
 settings.register_profile("steady", derandomize=True, deadline=None)

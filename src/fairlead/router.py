@@ -8,17 +8,24 @@ from contextlib import contextmanager, suppress
 import msgspec
 
 from fairlead.backends.instance import Instance
+from fairlead.capability.features import features_of
 from fairlead.categories.contract import Detector
 from fairlead.categories.rules import RuleDetector
-from fairlead.clock import Clock, monotonic_s
-from fairlead.domain import Model, Node, Outcome, RoutingStrategy, Task, TaskCategory
+from fairlead.clock import Clock, steady_s
+from fairlead.domain import Model, Node, Outcome, Price, PromptFeatures, RoutingStrategy, Task, TaskCategory
 from fairlead.engine.decision import Decision, describe
 from fairlead.engine.events import E, Event, EventBus
 from fairlead.engine.fleet import AUTO, Fleet, FleetSettings
-from fairlead.errors import DuplicateModelError, UnknownModelError
+from fairlead.engine.memory import recall, remember
+from fairlead.errors import DuplicateModelError, FairleadError, UnknownModelError, UnknownTaskError
 from fairlead.health import Circuit, CircuitBreakerConfig
 from fairlead.rng import fresh_prefix, key_of
 from fairlead.routing import RoutingSettings, make_strategy
+from fairlead.routing.candidate import Candidate
+from fairlead.routing.engine import RoutingEngine
+
+MOST_GIVEN = 1_000
+"""Tasks that feedback can still be given for."""
 
 
 class ModelMetrics(msgspec.Struct, frozen=True):
@@ -92,13 +99,17 @@ class TaskRouter:
         pending_timeout_s: float = 600.0,
         half_life_s: float = 3600.0,
         exploration: float = 0.1,
-        clock: Clock = monotonic_s,
+        engine: RoutingEngine | None = None,
+        clock: Clock = steady_s,
     ) -> None:
+        """`engine` ranks the models by skill, speed, price and history before the strategy chooses among the best."""
         _check_settings(pending_timeout_s, half_life_s, exploration)
         self._routing = RoutingSettings(exploration=exploration)
         breaker = circuit_breaker or CircuitBreakerConfig()
-        settings = FleetSettings(seed=seed, half_life_s=half_life_s, lease_ttl_s=pending_timeout_s, breaker=breaker)
-        self._fleet = Fleet(make_strategy(strategy, self._routing), settings)
+        settings = FleetSettings(
+            seed=seed, half_life_s=half_life_s, lease_ttl_s=pending_timeout_s, breaker=breaker, results_judge=True
+        )
+        self._fleet = Fleet(make_strategy(strategy, self._routing), settings, engine)
         self._detector: Detector = detector or RuleDetector()
         self._clock = clock
         self._lock = threading.Lock()
@@ -107,6 +118,8 @@ class TaskRouter:
         self._routed = 0
         self._pending: dict[str, OrderedDict[str, Decision]] = {}
         self._model_of: dict[str, str] = {}
+        self._given: OrderedDict[str, tuple[Candidate, TaskCategory, PromptFeatures | None]] = OrderedDict()
+        """The most recent tasks and who was given them, for feedback."""
         self._instances: dict[str, Instance | None] = {}
         self.model_pool = ModelPool(self._instances)
 
@@ -122,10 +135,11 @@ class TaskRouter:
         capabilities: frozenset[str] | None = None,
         context_tokens: int | None = None,
         skill: Mapping[TaskCategory, float] | None = None,
+        price: Price | None = None,
     ) -> None:
         """Add a model. Raises DuplicateModelError when the id is taken, ValueError for values that make no sense."""
         _check_model(model_id, weight, slots, skill or {})
-        model = Model(model_id, capabilities, context_tokens, skill=dict(skill or {}))
+        model = Model(model_id, capabilities, context_tokens, price, dict(skill or {}))
         with self._lock:
             if model_id in self._pending:
                 raise DuplicateModelError(f"model {model_id!r} is registered already; unregister it first")
@@ -158,13 +172,15 @@ class TaskRouter:
         category: TaskCategory | None = None,
         session: str | None = None,
         needs: frozenset[str] = frozenset(),
+        quality: float | None = None,
         task_id: str | None = None,
     ) -> str:
         """Choose a model for a prompt, open a pending entry on it, and return its id.
 
+        `quality` goes from 0, the cheapest that is good enough, to 1, the best whatever it costs; an engine reads it.
         Raises NoModelError when none is registered, NoCandidateError (with the reasons) when each is ruled out.
         """
-        return self._route(prompt, category, session, needs, task_id).candidate.model.name
+        return self._route(prompt, category, session, needs, task_id, quality).candidate.model.name
 
     def explain(self, prompt: str, *, category: TaskCategory | None = None) -> dict[str, object]:
         """Return a whole decision as plain data. It is a real one: it takes a turn, and leaves nothing pending."""
@@ -225,6 +241,38 @@ class TaskRouter:
             lease = None if decision is None else decision.lease
             self._fleet.learn(candidate, Outcome(success, latency_s, category), now_s, lease)
         self._publish()
+
+    def record_feedback(self, task_id: str, score: float) -> None:
+        """Say what the answer to a task was worth, in [0, 1]: by a test, a judge, or a thumb (0 or 1).
+
+        It counts beside the task's result. Raises ValueError for a score out of range, UnknownTaskError for a task that
+        was not routed here or is long past.
+        """
+        if not 0 <= score <= 1:
+            raise ValueError(f"a score must be between 0 and 1, not {score!r}")
+        with self._lock:
+            if task_id not in self._given:
+                raise UnknownTaskError(f"task {task_id!r} was not routed here, or is long past")
+            candidate, category, features = self._given[task_id]
+            now_s = self._clock()
+            candidate.judge(category, score, now_s)
+            if self._fleet.engine is not None:
+                self._fleet.engine.learn_score(candidate.model.name, category, score, now_s, features)
+
+    # -- what was learnt
+
+    def export_state(self) -> dict[str, object]:
+        """Return everything that was learnt, as plain data that JSON can hold, to be kept over a restart."""
+        with self._lock:
+            return remember(self._fleet)
+
+    def import_state(self, state: Mapping[str, object]) -> None:
+        """Take over what `export_state` gave. Raises FairleadError for a part that is damaged; the rest is taken."""
+        damaged: list[str] = []
+        with self._lock:
+            recall(self._fleet, state, lambda name, error: damaged.append(f"{name}: {error}"))
+        if damaged:
+            raise FairleadError("; ".join(damaged))
 
     # -- state
 
@@ -297,11 +345,14 @@ class TaskRouter:
         session: str | None,
         needs: frozenset[str],
         task_id: str | None,
+        quality: float | None = None,
     ) -> Decision:
         if category is None:
             category = self._detector.detect(prompt)
         if type(category) is not TaskCategory:
             category = _as_category(category)
+        engine = self._fleet.engine
+        features = features_of(prompt) if engine is not None and engine.reads_prompts else None
         with self._lock:
             self._routed = number = self._routed + 1
             key = number
@@ -313,10 +364,14 @@ class TaskRouter:
                 key = key_of(task_id)
             now_s = self._clock()
             self._expire(now_s)
-            decision = self._fleet.decide(Task(task_id, key, category, AUTO, needs, 0, 0, session), now_s)
+            task = Task(task_id, key, category, AUTO, needs, 0, 0, session, quality=quality, features=features)
+            decision = self._fleet.decide(task, now_s)
             model_id = decision.candidate.model.name
             self._pending[model_id][task_id] = decision
             self._model_of[task_id] = model_id
+            self._given[task_id] = (decision.choice.picked, category, features)
+            if len(self._given) > MOST_GIVEN:
+                self._given.popitem(last=False)
         if self._fleet.outbox:
             self._publish()
         return decision

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import Result
 from rich.console import Console
@@ -19,6 +20,7 @@ from fairlead.cli import COMMANDS, cli, main
 from fairlead.config import Config, NodeKind, load, loads
 from fairlead.discovery import Found, ModelSeen
 from fairlead.errors import ConfigError, NoModelError, UnknownStrategyError
+from fairlead.persistence.paths import default_path
 
 Run = Callable[..., Result]
 
@@ -164,10 +166,10 @@ class TestRoute:
             "asked for  auto",
             "strategy   hybrid",
             "goes to    coder on gpu-1",
-            "? nothing is known yet, which counts as 0.50",
+            "? nothing is known yet, which counts as the value shown",
         ):
             assert line in shown.splitlines()
-        assert ">  coder   gpu-1" in shown
+        assert ">  coder      gpu-1" in shown
         assert "performance 0.50?" in shown
 
     def test_for_machines(self, run: Run, fleet_file: Path) -> None:
@@ -252,7 +254,9 @@ class TestServe:
         result = run("serve", fleet_file)
         assert result.exit_code == 3
         assert "fairlead leads to 2 nodes at http://127.0.0.1:8400" in result.output
-        assert gateway.served == [load(fleet_file)]
+        written = load(fleet_file)
+        state = msgspec.structs.replace(written.state, path=str(default_path(8400)))
+        assert gateway.served == [msgspec.structs.replace(written, state=state)]
 
     def test_the_command_line_goes_before_the_file(self, run: Run, fleet_file: Path, gateway: FakeGateway) -> None:
         run("serve", fleet_file, "--listen", "[::1]:9000", "--strategy", "random", "--log-level", "error")

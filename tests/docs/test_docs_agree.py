@@ -21,6 +21,7 @@ from fairlead.gateway.app import OPERATIONS
 from fairlead.gateway.wishes import WISH_HEADERS
 from fairlead.health import CircuitBreakerConfig
 from fairlead.health.breaker import TRANSITIONS, Circuit
+from fairlead.routing.config import RouteCacheConfig, RoutingConfig, Weights
 
 DOCS = ROOT / "docs"
 SECTIONS: dict[str, type[msgspec.Struct]] = {
@@ -31,6 +32,12 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "nodes[].timeouts": schema.NodeTimeouts,
     "models": schema.ModelConfig,
     "models[].price": Price,
+    "routing": RoutingConfig,
+    "routing.weights": Weights,
+    "routing.cache": RouteCacheConfig,
+    "cascades": schema.CascadeConfig,
+    "cascades[].check": schema.CheckConfig,
+    "state": schema.StateConfig,
     "circuit_breaker": CircuitBreakerConfig,
     "timeouts": schema.Timeouts,
     "retries": schema.Retries,
@@ -116,7 +123,7 @@ def test_paths_and_headers() -> None:
     gateway = ROOT / "src" / "fairlead" / "gateway"
     written = {
         path
-        for file in ("admin.py", "models.py")
+        for file in ("admin.py", "feedback.py", "models.py")
         for path in re.findall(r'"(/[a-z/0-9]+)"', (gateway / file).read_text())
     }
     for path in {*OPERATIONS, *written}:

@@ -20,6 +20,7 @@ from docs_shared import FAIRLEAD, ROOT, Block, blocks, make_targets
 
 from fairlead.categories import catalog as detectors
 from fairlead.config import loads
+from fairlead.orchestrator import checks
 from fairlead.routing import catalog as strategies
 
 ENV = {"OPS_KEY": "a-key-for-the-docs", "GPU1_KEY": "another-key"}
@@ -135,4 +136,4 @@ def test_python(block: Block, tmp_path: Path) -> None:
 @pytest.mark.parametrize("block", blocks("toml"), ids=str)
 def test_entry_points_are_named_right(block: Block) -> None:
     groups = tomllib.loads(block.text)["project"]["entry-points"]
-    assert set(groups) <= {strategies.ENTRY_POINTS, detectors.ENTRY_POINTS}
+    assert set(groups) <= {strategies.ENTRY_POINTS, detectors.ENTRY_POINTS, checks.ENTRY_POINTS}

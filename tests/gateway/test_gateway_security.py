@@ -192,13 +192,13 @@ def test_the_cost_header_cannot_exceed_what_its_key_may_spend() -> None:
             async with gateway(node(provider), keys=KEYS, models=models) as running:
                 for headers, status in (
                     (bearer("fl-alice-key"), 200),
-                    (bearer("fl-alice-key") | {"x-fairlead-max-cost-usd": "0.002"}, 503),
-                    (bearer("fl-bob-key"), 503),
-                    (bearer("fl-bob-key") | {"x-fairlead-max-cost-usd": "99"}, 503),
+                    (bearer("fl-alice-key") | {"x-fairlead-max-cost-usd": "0.002"}, 400),
+                    (bearer("fl-bob-key"), 400),
+                    (bearer("fl-bob-key") | {"x-fairlead-max-cost-usd": "99"}, 400),
                 ):
                     answer = await ask(running, CHAT, chat(max_tokens=1000), headers=headers)
                     assert answer.status == status
-                    if status == 503:
+                    if status == 400:
                         assert "too expensive" in answer.json["error"]["message"]
 
     run(main())

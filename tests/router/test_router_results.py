@@ -363,11 +363,11 @@ def test_memory_does_not_grow_with_the_prompts(strategy: RoutingStrategy) -> Non
             model = router.route_task(f"fix the crash number {i} in the parser", task_id=f"id-{i}")
             router.record_task_result(model, i % 5 > 0, 0.1, task_id=f"id-{i}")
 
-    pass_through(0, 300)
     tracemalloc.start()
     try:
+        pass_through(0, 4_000)  # the last thousand are remembered for feedback, in a table that grows in steps
         before, _ = tracemalloc.get_traced_memory()
-        pass_through(300, 1_500)
+        pass_through(4_000, 1_500)
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

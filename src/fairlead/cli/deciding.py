@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from fairlead.categories import detector_named
-from fairlead.clock import monotonic_s
+from fairlead.clock import steady_s
 from fairlead.config import Config, NodeConfig, NodeKind
 from fairlead.discovery import Kind, ModelSeen, list_models
 from fairlead.domain import Task, TaskCategory
@@ -25,7 +25,7 @@ def decide_once(
 
     The same prompt and seed give the same decision. Raises RoutingError where no candidate is left.
     """
-    seen, silent = asyncio.run(_ask([node for node in config.nodes if node.models is None]))
+    seen, silent = asyncio.run(ask_nodes([node for node in config.nodes if node.models is None]))
     task = Task(
         id="preview",
         key=key_of(prompt),
@@ -33,7 +33,7 @@ def decide_once(
         model=model,
         input_tokens=len(prompt) // _CHARS_PER_TOKEN,
     )
-    now_s = monotonic_s()
+    now_s = steady_s()
     try:
         record: dict[str, Any] = describe(build_fleet(config, seen, now_s).decide(task, now_s), shown=None)
     except NoModelError as error:
@@ -43,7 +43,7 @@ def decide_once(
     return record
 
 
-async def _ask(nodes: list[NodeConfig]) -> tuple[dict[str, tuple[ModelSeen, ...]], dict[str, str]]:
+async def ask_nodes(nodes: list[NodeConfig]) -> tuple[dict[str, tuple[ModelSeen, ...]], dict[str, str]]:
     """Ask nodes for their models, all at once; return the answers, and what the others said instead."""
     answers = await asyncio.gather(*map(_ask_one, nodes))
     seen = {node.name: said for node, said in zip(nodes, answers, strict=True) if not isinstance(said, str)}

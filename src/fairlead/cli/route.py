@@ -43,7 +43,7 @@ def route(
 
 def show(record: Mapping[str, Any]) -> None:
     """Print the record of a decision."""
-    from fairlead.cli.output import print_table
+    from fairlead.cli.explaining import tables
 
     chosen = record["chosen"]
     for head, text in (
@@ -51,30 +51,9 @@ def show(record: Mapping[str, Any]) -> None:
         ("asked for", record["asked_for"]),
         ("strategy", record["strategy"]),
         ("goes to", f"{chosen['model']} on {chosen['node']}"),
+        ("its model", record.get("models_why")),
         ("because", record["why"]),
     ):
-        click.echo(f"{head:<11}{text}")
-    click.echo()
-    rows = [_row(candidate, chosen) for candidate in record["candidates"]]
-    print_table(("", "model", "node", "score", "factors"), rows, numbers=("score",))
-    if any("?" in row[-1] for row in rows):
-        click.echo("\n? nothing is known yet, which counts as 0.50")
-    if record["rejected"]:
-        click.echo()
-        rejected = [(one["model"], one["node"], _reason(one)) for one in record["rejected"]]
-        print_table(("ruled out", "node", "why"), rejected)
-
-
-def _row(candidate: Mapping[str, Any], chosen: Mapping[str, Any]) -> tuple[str, ...]:
-    is_chosen = (candidate["model"], candidate["node"]) == (chosen["model"], chosen["node"])
-    factors = ", ".join(f"{name} {_factor(factor)}" for name, factor in candidate["factors"].items())
-    return (">" if is_chosen else "", candidate["model"], candidate["node"], f"{candidate['score']:.3f}", factors)
-
-
-def _factor(factor: Mapping[str, Any]) -> str:
-    return f"{factor['value']:.2f}" + ("" if factor["known"] else "?")
-
-
-def _reason(rejection: Mapping[str, Any]) -> str:
-    detail = rejection["detail"]
-    return f"{rejection['reason']}: {detail}" if detail else str(rejection["reason"])
+        if text:
+            click.echo(f"{head:<11}{text}")
+    tables(record, full=True)

@@ -34,6 +34,7 @@ def serve(
     _log_at(log_level)
     with fleet(file, may_fetch=yes) as written:
         config = changed(written, listen=listen, strategy=strategy, insecure=insecure)
+        config = with_state(config)
         from fairlead.gateway import serve as run
 
         ctx.exit(run(config, lambda address: _greet(address, config)))
@@ -54,6 +55,18 @@ def changed(config: "Config", *, listen: str | None, strategy: str | None, insec
     said: dict[str, object] = {"listen": listen, "strategy": strategy, "insecure": insecure or None}
     own = {name: value for name, value in said.items() if value is not None}
     return validate(msgspec.structs.replace(config, **own), "command line") if own else config
+
+
+def with_state(config: "Config") -> "Config":
+    """Return the configuration with the state file of its port, where it leaves the choice open."""
+    import msgspec
+
+    from fairlead.persistence.paths import default_path
+
+    state = config.state
+    if not state.enabled or state.path is not None or not config.port:  # a port of chance finds no state again
+        return config
+    return msgspec.structs.replace(config, state=msgspec.structs.replace(state, path=str(default_path(config.port))))
 
 
 def _log_at(level: str) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 import msgspec
 
 from fairlead.allocation import Lease
-from fairlead.domain import Task
+from fairlead.domain import RankedRoute, Task
 from fairlead.routing.candidate import Candidate
 from fairlead.routing.contract import Choice
+from fairlead.routing.engine import ModelChoice
 from fairlead.routing.filters import Rejection
 
 FULL_RECORDS = 12
@@ -26,11 +27,23 @@ class Decision(msgspec.Struct, gc=False):
     pool_size: int
     at_s: float
     attempt: int = 1
+    models: ModelChoice | None = None
+    """How the models were ranked; None where nothing told them apart, and the strategy chose among all."""
 
     @property
     def candidate(self) -> Candidate:
         """The candidate that was picked."""
         return self.choice.picked
+
+    @property
+    def propensity(self) -> float | None:
+        """The chance that this model had, for off-policy estimates; without a ranking of models, this candidate."""
+        return self.choice.propensity if self.models is None else self.models.propensity
+
+    @property
+    def is_explored(self) -> bool:
+        """Whether it was chosen to learn about it, though another is the best."""
+        return self.choice.is_explored if self.models is None else self.models.is_explored
 
 
 def describe(decision: Decision, shown: int | None = FULL_RECORDS) -> dict[str, object]:
@@ -38,10 +51,10 @@ def describe(decision: Decision, shown: int | None = FULL_RECORDS) -> dict[str, 
 
     The first `shown` of each are written out and the rest counted; None writes out all.
     """
-    choice = decision.choice
+    choice, models = decision.choice, decision.models
     order = sorted(range(len(choice.compared)), key=lambda i: -choice.scores[i])
-    rejected = decision.rejected[:shown]
-    return {
+    rejected = [*_unfit_models(models), *[_rejected(one) for one in decision.rejected]]
+    told: dict[str, object] = {
         "category": decision.task.category.value,
         "asked_for": decision.task.model,
         "strategy": decision.strategy,
@@ -50,17 +63,63 @@ def describe(decision: Decision, shown: int | None = FULL_RECORDS) -> dict[str, 
         "candidates": [_scored(choice, index) for index in order[:shown]],
         "candidates_compared": len(choice.compared),
         "candidates_qualified": decision.pool_size,
-        "rejected": [
-            {
-                "model": one.candidate.model.name,
-                "node": one.candidate.node.name,
-                "reason": one.reason.value,
-                "detail": one.detail,
-            }
-            for one in rejected
-        ],
-        "rejected_by_reason": dict(Counter(one.reason.value for one in decision.rejected)),
+        "rejected": rejected[:shown],
+        "rejected_by_reason": dict(Counter(one["reason"] for one in rejected)),
+        "propensity": None if decision.propensity is None else round(decision.propensity, 4),
+        "explored": decision.is_explored,
     }
+    if models is not None:
+        told |= _ranked(models, shown)
+    elif len(order) > 1:
+        told |= _margin([str(choice.compared[i].node.name) for i in order], [choice.scores[i] for i in order])
+    return told
+
+
+def _ranked(models: ModelChoice, shown: int | None) -> dict[str, object]:
+    """Tell how the models were ranked, and why the one came first."""
+    routes = models.ranking.routes()
+    told: dict[str, object] = {"models_why": models.why, "models": [_route(route) for route in routes[:shown]]}
+    if len(routes) > 1:
+        told |= _margin([str(route.chain) for route in routes], [route.score for route in routes])
+    return told
+
+
+def _margin(names: Sequence[str], scores: Sequence[float]) -> dict[str, object]:
+    return {"runner_up": names[1], "margin": round(scores[0] - scores[1], 4)}
+
+
+def _route(route: RankedRoute) -> dict[str, object]:
+    return {
+        "model": str(route.chain),
+        "score": round(route.score, 4),
+        "quality": round(route.quality, 4),
+        "confidence": round(route.confidence, 4),
+        "cost_usd": None if route.cost_usd is None else float(f"{route.cost_usd:.3g}"),
+        "latency_s": None if route.latency_s is None else round(route.latency_s, 3),
+        "factors": {
+            one.name: {"weight": round(one.weight, 4), "value": round(one.value, 4), "known": one.is_known}
+            for one in route.factors
+        },
+    }
+
+
+def _rejected(one: Rejection) -> dict[str, str]:
+    candidate = one.candidate
+    return {
+        "model": candidate.model.name,
+        "node": candidate.node.name,
+        "reason": one.reason.value,
+        "detail": one.detail,
+    }
+
+
+def _unfit_models(models: ModelChoice | None) -> list[dict[str, str]]:
+    """Tell which models did not qualify on any node."""
+    if models is None:
+        return []
+    return [
+        {"model": one.model, "node": "", "reason": str(one.reason), "detail": one.detail} for one in models.rejections
+    ]
 
 
 def _scored(choice: Choice, index: int) -> dict[str, object]:

@@ -1,12 +1,14 @@
 """The state of a fleet and the one step that decides: pure, single-owner, told the time.
 
 Candidates per name (a model, a group, `auto`) are kept as pools that change with events, not filtered per task. The
-step is: pool -> what the task rules out -> the strategy picks -> the ledger leases; refused, the next is tried.
+step is: pool -> what the task rules out -> where models differ, the routing engine says which come first -> the
+strategy picks -> the ledger leases; refused, the next is tried.
 """
 
 import heapq
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -22,14 +24,23 @@ from fairlead.engine.events import (
     PairBlocked,
     StrategyChanged,
 )
-from fairlead.engine.lineup import Lineup, with_room
+from fairlead.engine.lineup import Lineup, models_of, with_room
 from fairlead.engine.node_state import NodeState
 from fairlead.engine.refusal import all_ruled_out, nothing_there
-from fairlead.errors import DuplicateModelError, Fault, RoutingError, UnknownModelError
+from fairlead.errors import (
+    BadRequestError,
+    DuplicateModelError,
+    FairleadError,
+    Fault,
+    NoCandidateError,
+    RoutingError,
+    UnknownModelError,
+)
 from fairlead.health import Cause, Circuit, CircuitBreakerConfig
 from fairlead.rng import Draw
 from fairlead.routing.candidate import Candidate
 from fairlead.routing.contract import Choice, Pool, Strategy
+from fairlead.routing.engine import ModelChoice, RoutingEngine
 from fairlead.routing.filters import Reason, Rejection, split_fit
 
 AUTO = "auto"
@@ -46,14 +57,20 @@ class FleetSettings(msgspec.Struct, frozen=True):
     probe_ttl_s: float | None = None
     """Of a lease on a half-open node; None: the breaker's own timeout."""
     breaker: CircuitBreakerConfig = CircuitBreakerConfig()
+    results_judge: bool = False
+    """Whether a success says that an answer was good, as the result of a task does, or just that it came."""
 
 
 class Fleet:
     """Models on nodes, with their evidence, breakers and leases."""
 
-    def __init__(self, strategy: Strategy, settings: FleetSettings | None = None) -> None:
+    def __init__(
+        self, strategy: Strategy, settings: FleetSettings | None = None, engine: RoutingEngine | None = None
+    ) -> None:
         self.settings = settings or FleetSettings()
         self.strategy = strategy
+        self.engine = engine
+        """Says which of several models comes first; None: the strategy chooses among all."""
         self.ledger = Ledger()
         self.nodes: dict[str, NodeState] = {}
         self.outbox: list[Event] = []
@@ -63,6 +80,10 @@ class Fleet:
         self._lineups: dict[str, Lineup] = {}
         self._due: list[tuple[float, int, NodeState]] = []
         self._registered = 0
+        self._recalled: dict[tuple[str, str], Any] = {}
+        """What was kept of pairs that have not joined yet."""
+        self.version = 0
+        """Rises with everything that is learnt."""
         self._on_probation: set[str] = set()
 
     # -- who is there
@@ -91,6 +112,8 @@ class Fleet:
             state = self.nodes[node.name] = NodeState(node, self.settings.breaker)
         candidate = Candidate(model, node, state.account, self._registered, self.settings.half_life_s)
         self._registered += 1
+        if (model.name, node.name) in self._recalled:
+            candidate.take_over(self._recalled.pop((model.name, node.name)))
         by_node[node.name] = state.candidates[model.name] = candidate
         self._lineups.clear()
         self.outbox.append(FleetChanged(at_s=now_s, model=model.name, node=node.name, joined=True))
@@ -132,6 +155,22 @@ class Fleet:
             return [one for model in members for one in self._by_model.get(model, {}).values()]
         return self.candidates() if name == AUTO else ()
 
+    def stands_for_several(self, name: str) -> bool:
+        """Tell whether a name leaves the choice among several models open."""
+        lineup = self._lineups.get(name) or (self._line_up(name) if self.serves(name) else None)
+        return lineup is not None and len(lineup.models) > 1
+
+    def cascade_for(self, task: Task, now_s: float) -> str | None:
+        """Return the cascade that the routing engine would give a task, or None for a single model.
+
+        Raises as `decide` does, where no model meets the task's requirements.
+        """
+        lineup = self._lineups.get(task.model) or (self._line_up(task.model) if self.serves(task.model) else None)
+        if lineup is None or len(lineup.models) < 2:
+            return None
+        models = self._rank(task, lineup.models, now_s, 1)
+        return None if models is None else models.cascade
+
     # -- the step that decides
 
     def decide(
@@ -153,7 +192,12 @@ class Fleet:
         strategy = strategy or self.strategy
         lineup = self._lineups.get(task.model)
         if lineup is not None and lineup.pool is not None and not tried and lineup.suits(task, min_context):
-            decision = self._choose(strategy, task, lineup.pool, lineup.rejected, now_s, attempt)
+            models = self._rank(task, lineup.models, now_s, attempt) if len(lineup.models) > 1 else None
+            if models is None:
+                decision = self._choose(strategy, task, lineup.pool, lineup.rejected, now_s, attempt)
+            else:
+                pool = lineup.tier(models.tiers[0]) or lineup.pool
+                decision = self._choose(strategy, task, pool, lineup.rejected, now_s, attempt, models)
             if decision is not None:
                 return decision
         return self._decide_narrowly(task, now_s, attempt, tried, min_context, strategy)
@@ -163,16 +207,33 @@ class Fleet:
     ) -> Decision:
         """Decide where some of the pool is ruled out, going on to the models that may stand in."""
         rejected: list[Rejection] = []
+        unmet: NoCandidateError | None = None
         for name in (task.model, *self._fallbacks.get(task.model, ())):
-            pool = self._qualified(name, task, tried, min_context, rejected)
-            while pool is not None:
-                decision = self._choose(strategy, task, pool, rejected, now_s, attempt)
-                if decision is not None:
-                    return decision
-                offered, pool = pool, with_room(pool, rejected)
-                if pool is not None and len(pool.candidates) == len(offered.candidates):
-                    raise RuntimeError(f"strategy {strategy.name!r} picked a candidate that it was not offered")
-        raise self._refusal(task, rejected, now_s)
+            lineup = self._lineups.get(name) or self._line_up(name)
+            rejected.extend(lineup.rejected)
+            try:
+                models = self._rank(task, lineup.models, now_s, attempt) if len(lineup.models) > 1 else None
+            except NoCandidateError as error:
+                unmet = unmet or error
+                continue
+            tiers = [lineup.pool] if models is None else [lineup.tier(tier) for tier in models.tiers]
+            for tier in tiers:
+                pool = tier and self._qualified(tier, task, tried, min_context, rejected)
+                while pool is not None:
+                    decision = self._choose(strategy, task, pool, rejected, now_s, attempt, models)
+                    if decision is not None:
+                        return decision
+                    offered, pool = pool, with_room(pool, rejected)
+                    if pool is not None and len(pool.candidates) == len(offered.candidates):
+                        raise RuntimeError(f"strategy {strategy.name!r} picked a candidate that it was not offered")
+        raise unmet or self._refusal(task, rejected, now_s)
+
+    def _rank(self, task: Task, models: tuple[Model, ...], now_s: float, attempt: int) -> ModelChoice | None:
+        """Say which models come first, or None where nothing tells them apart. Raises as `rank_models` does."""
+        engine = self.engine
+        if engine is None or not engine.is_informed(models, task):
+            return None
+        return engine.rank_models(task, models, now_s, Draw(self.settings.seed, ~task.key, attempt))
 
     def _choose(
         self,
@@ -182,6 +243,7 @@ class Fleet:
         rejected: Sequence[Rejection],
         now_s: float,
         attempt: int,
+        models: ModelChoice | None = None,
     ) -> Decision | None:
         """Pick from a pool and lease; None where the picked node has nothing to lease."""
         draw = Draw(self.settings.seed, task.key, attempt)
@@ -194,7 +256,7 @@ class Fleet:
         lease = self.ledger.take(account, task, now_s, ttl_s)
         if lease is None:
             return None
-        return Decision(task, strategy.name, choice, lease, rejected, len(pool.candidates), now_s, attempt)
+        return Decision(task, strategy.name, choice, lease, rejected, len(pool.candidates), now_s, attempt, models)
 
     def _probe(self, pool: Pool, draw: Draw) -> Choice | None:
         """Send a share of the tasks to nodes on probation: by their record they would not be chosen for long."""
@@ -207,19 +269,17 @@ class Fleet:
         return Choice(picked, (picked,), (picked.overall.performance_score,), "probes a node on probation")
 
     def _qualified(
-        self, name: str, task: Task, tried: Collection[str], min_context: int, rejected: list[Rejection]
+        self, pool: Pool, task: Task, tried: Collection[str], min_context: int, rejected: list[Rejection]
     ) -> Pool | None:
-        lineup = self._lineups.get(name) or self._line_up(name)
-        rejected.extend(lineup.rejected)
-        pool = lineup.pool
-        if pool is None or (not tried and lineup.suits(task, min_context)):
-            return pool
+        """Narrow a pool to those that meet the task's requirements and were not tried yet."""
         fit, unfit = split_fit(task, pool.candidates, min_context)
         rejected.extend(unfit)
         if tried:
             rejected.extend(Rejection(one, Reason.TRIED) for one in fit if one.node.name in tried)
             fit = [one for one in fit if one.node.name not in tried]
-        return Pool(name, fit) if fit else None
+        if len(fit) == len(pool.candidates):
+            return pool
+        return Pool(pool.key, fit) if fit else None
 
     def _line_up(self, name: str) -> Lineup:
         """Work out who stands ready under a name; kept until something changes."""
@@ -239,6 +299,7 @@ class Fleet:
             rejected=tuple(rejected),
             capabilities=frozenset.intersection(*known) if known else None,
             context_tokens=min(contexts, default=float("inf")),
+            models=models_of(ready),
         )
         if rejected or ready:  # names nobody has are not remembered: callers could invent them without end
             self._lineups[name] = lineup
@@ -264,7 +325,11 @@ class Fleet:
 
         A half-open circuit is judged by its probes: what was sent before it opened proves nothing now.
         """
+        self.version += 1
         candidate.record(outcome, now_s)
+        if self.engine is not None:
+            model, judges = candidate.model, self.settings.results_judge
+            self.engine.record(model.name, outcome, now_s, outcome.cost_usd(model.price), teaches_quality=judges)
         state = self.nodes.get(candidate.node.name)
         if state is None:  # it left the fleet meanwhile
             return
@@ -275,6 +340,39 @@ class Fleet:
         cause = breaker.succeeded(now_s) if outcome.success else breaker.failed(now_s)
         if cause is not None:
             self._circuit_changed(state, before, cause, now_s)
+
+    def judge(
+        self,
+        task: Task,
+        model: str,
+        score: float,
+        now_s: float,
+        previous: float | None = None,
+        choice: ModelChoice | None = None,
+    ) -> dict[str, object]:
+        """Let what an answer was worth teach the routing engine, and return what it changed.
+
+        The score takes the place of a `previous` one; `choice` is what the answer's model was chosen by. Raises
+        BadRequestError for a score outside [0, 1], and where there is no engine to learn.
+        """
+        engine = self.engine
+        if engine is None:
+            raise BadRequestError("there is no routing engine here that could learn from a score")
+        self.version += 1
+        category, features = task.category, task.features
+        before = engine.scorer.estimate(model, category, features, now_s)
+        engine.learn_score(model, category, score, now_s, features, previous=previous)
+        if choice is not None and previous is None:
+            engine.observe(choice, score)
+        after = engine.scorer.estimate(model, category, features, now_s)
+        return {
+            "model": model,
+            "category": category.value,
+            "quality_before": round(before.quality, 4),
+            "quality_after": round(after.quality, 4),
+            "confidence_before": round(before.confidence, 4),
+            "confidence_after": round(after.confidence, 4),
+        }
 
     def cool(self, candidate: Candidate, until_s: float, now_s: float) -> None:
         """Leave a node alone until a time, because it asked for that."""
@@ -322,6 +420,25 @@ class Fleet:
         for candidate in self.candidates():
             candidate.forget()
         self.strategy.forget()
+        if self.engine is not None:
+            self.engine.forget()
+
+    def kept(self) -> list[list[object]]:
+        """Return the evidence of every pair, as plain data."""
+        joined = [[one.model.name, one.node.name, one.kept()] for one in self.candidates()]
+        return joined + [[*pair, kept] for pair, kept in self._recalled.items()]
+
+    def take_over(self, kept: Any) -> None:
+        """Become what `kept` gave; pairs that join later find theirs. Raises FairleadError for anything else."""
+        try:
+            recalled = {(str(model), str(node)): Candidate.checked(own) for model, node, own in kept}
+        except (TypeError, ValueError) as error:
+            raise FairleadError(f"the kept evidence of nodes is damaged ({error})") from None
+        for candidate in self.candidates():
+            own = recalled.pop((candidate.model.name, candidate.node.name), None)
+            if own is not None:
+                candidate.take_over(own)
+        self._recalled = recalled
 
     def expire(self, now_s: float) -> list[Lease]:
         """Take back the leases whose owners vanished, and tell of them."""

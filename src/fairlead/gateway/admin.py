@@ -47,18 +47,18 @@ class Admin:
     def decision(self, request: Request, responder: Responder, caller: Caller) -> None:
         """Answer `GET /v1/decisions/{id}`: only the key that made it, or an admin, gets to see it."""
         decision_id = request.path.removeprefix("/v1/decisions/")
-        record = self._recorder.decisions.find(decision_id, caller.tenant, is_admin=caller.is_admin)
+        record = self._recorder.find(decision_id, caller.tenant, is_admin=caller.is_admin)
         if record is None:
             message = f"no decision {decision_id[:80]!r} of yours is remembered; the most recent ones are"
             send_error(responder, Dialect.OPENAI, ErrorInfo(404, message, "invalid_request_error", "not_found"))
         else:
-            responder.send(200, JSON, msgspec.json.encode(render(record)))
+            responder.send(200, JSON, msgspec.json.encode(render(record, full=request.query == "full=true")))
 
     def _metrics(self, request: Request, responder: Responder, caller: Caller) -> None:
         del request, caller
         from fairlead.telemetry.prometheus import CONTENT_TYPE, exposition  # only scraped gateways pay for it
 
-        body = exposition(self._recorder.metrics, self._orchestrator.fleet)
+        body = exposition(self._recorder.metrics, self._orchestrator.fleet, self._recorder.state)
         responder.send(200, b"content-type: %b\r\n" % CONTENT_TYPE, body)
 
     def _fleet(self, request: Request, responder: Responder) -> None:

@@ -11,12 +11,16 @@ from fairlead.dialects.contract import Call, Dialect, ErrorInfo, Operation
 from fairlead.dialects.passing import decode_passing
 from fairlead.errors import BadRequestError
 from fairlead.gateway.admin import Admin
+from fairlead.gateway.feedback import Feedback, Given
 from fairlead.gateway.guard import Caller, Guard
 from fairlead.gateway.http import Request, Responder
 from fairlead.gateway.models import ModelLists
 from fairlead.gateway.reply import HttpReply, WithHeaders, send_error
 from fairlead.gateway.wishes import WISH_HEADERS, WishReader
+from fairlead.orchestrator.cascade import Cascades
 from fairlead.orchestrator.orchestrator import NO_WISHES, ModelOrchestrator
+from fairlead.telemetry.decision_log import DecisionRecord
+from fairlead.telemetry.decision_log import Feedback as Said
 from fairlead.telemetry.recorder import Recorder
 
 OPERATIONS: dict[str, tuple[Dialect, Operation]] = {
@@ -40,10 +44,19 @@ Route = Callable[[Request, Responder, Caller], None]
 class Gateway:
     """Answers requests. It is a `Handler`: call it with a request and a responder."""
 
-    def __init__(self, orchestrator: ModelOrchestrator, guard: Guard, wishes: WishReader, recorder: Recorder) -> None:
+    def __init__(
+        self,
+        orchestrator: ModelOrchestrator,
+        guard: Guard,
+        wishes: WishReader,
+        recorder: Recorder,
+        cascades: Cascades | None = None,
+    ) -> None:
         self._orchestrator = orchestrator
+        self._cascades = cascades
         self._guard = guard
         self._wishes = wishes
+        self._recorder = recorder
         self._metrics = recorder.metrics
         self._via_line = f"{VIA.decode()}: {orchestrator.prefix}\r\n".encode()
         self._usual_head = self._via_line + _JSON_LINE
@@ -53,6 +66,7 @@ class Gateway:
         self._routes: dict[tuple[str, str], Route] = {
             **self._lists.routes(),
             **self._admin.routes(),
+            **Feedback(recorder.find, self._learn, self._said_before).routes(),
             ("GET", "/"): _say_hello,
         }
         self._methods: dict[str, list[str]] = {}
@@ -130,10 +144,25 @@ class Gateway:
             line = self._via_line if via is None else b"%b: %b, %b" % (VIA, via, self._via_line.partition(b" ")[2])
             head = line + (_passed(headers) if call.operation is Operation.PASSING else _JSON_LINE)
         reply = HttpReply(call, responder, cors)
-        exchange = orchestrator.submit(call, reply, wishes, head)
+        submit = orchestrator.submit if self._cascades is None else self._cascades.begin
+        exchange = submit(call, reply, wishes, head)
         if not exchange.is_over:
             responder.on_gone = exchange.cancel
             responder.on_pressure = exchange.on_pressure
+
+    def _learn(self, record: DecisionRecord, score: float, comment: str, previous: float | None) -> dict[str, object]:
+        """Let feedback teach the router, and keep it with the decision."""
+        if not record.model:
+            raise BadRequestError("no model did this task, so there is nothing to learn from a score", "id")
+        choice = record.decisions[-1].models if record.decisions else None
+        learnt = self._orchestrator.judge(record.task, record.model, score, previous, choice)
+        self._recorder.on_feedback(record, Said(score, comment or None, wall_s()), learnt)
+        return learnt
+
+    def _said_before(self, decision_id: str) -> Given | None:
+        """Return feedback that this process does not remember, from the state file."""
+        row = self._recorder.given(decision_id)
+        return None if row is None else Given(row.score, row.comment or "", row.learnt or {})
 
     def _answer_empty(self, call: Call, responder: Responder) -> bool:
         """Answer Ollama's loading and unloading where no node is an Ollama that could do it."""

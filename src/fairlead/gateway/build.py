@@ -7,9 +7,11 @@ from fairlead.backends.contract import Backend
 from fairlead.backends.http_backend import HttpBackend
 from fairlead.backends.http_pool import PoolLimits
 from fairlead.backends.simulated_backend import SimulatedBackend
+from fairlead.capability.scorer import CapabilityConfig, CapabilityScorer
 from fairlead.categories import detector_named
 from fairlead.config import Config, KeyConfig, NodeConfig, NodeKind, Timeouts
 from fairlead.config.addresses import is_loopback
+from fairlead.config.known_models import fill
 from fairlead.dialects.contract import Dialect
 from fairlead.discovery import ModelSeen
 from fairlead.domain import Model
@@ -20,9 +22,12 @@ from fairlead.errors import ConfigError
 from fairlead.gateway.app import Gateway
 from fairlead.gateway.guard import Guard, Key
 from fairlead.gateway.wishes import WishReader
+from fairlead.orchestrator.cascade import Cascades, OnStep
 from fairlead.orchestrator.orchestrator import CallTimeouts, ModelOrchestrator, Target
 from fairlead.routing import RoutingSettings, make_strategy
-from fairlead.telemetry.recorder import Recorder
+from fairlead.routing.chains import Cascade
+from fairlead.routing.engine import RoutingEngine
+from fairlead.telemetry.recorder import DecisionStore, Recorder
 
 Seen = Mapping[str, Sequence[ModelSeen]]
 """Node name -> what that node told of its models."""
@@ -34,7 +39,7 @@ ALWAYS_POSSIBLE = frozenset(("json", "logprobs"))
 def build_fleet(config: Config, seen: Seen, now_s: float) -> Fleet:
     """Return the fleet that a configuration describes; nothing is contacted."""
     settings = fleet_settings(config)
-    fleet = Fleet(make_strategy(config.strategy, routing_settings(config)), settings)
+    fleet = Fleet(make_strategy(config.strategy, routing_settings(config)), settings, build_engine(config))
     for node in config.nodes:
         for model, _ in models_of(config, node, seen):
             fleet.add(model, node.to_node(), now_s)
@@ -42,14 +47,29 @@ def build_fleet(config: Config, seen: Seen, now_s: float) -> Fleet:
     return fleet
 
 
-def build_gateway(config: Config, seen: Seen, port: int) -> tuple[Gateway, ModelOrchestrator]:
-    """Return a gateway and its orchestrator; must be called where the event loop runs."""
-    recorder = Recorder()
+def build_engine(config: Config) -> RoutingEngine:
+    """Return the routing engine that a configuration describes, with nothing learnt."""
+    return RoutingEngine(
+        config.routing,
+        CapabilityScorer(CapabilityConfig(half_life_s=config.half_life_s)),
+        cascades=[Cascade(one.name, one.models) for one in config.cascades],
+        seed=config.seed,
+    )
+
+
+def build_gateway(
+    config: Config, seen: Seen, port: int, store: DecisionStore | None = None
+) -> tuple[Gateway, ModelOrchestrator, Recorder]:
+    """Return a gateway, its orchestrator and what listens to both; must be called where the event loop runs.
+
+    Raises ConfigError for a cascade whose checks cannot work.
+    """
+    recorder = Recorder(store)
     settings = fleet_settings(config)
     routing = routing_settings(config)
     retries, times = config.retries, config.timeouts
     orchestrator = ModelOrchestrator(
-        Fleet(make_strategy(config.strategy, routing), settings),
+        Fleet(make_strategy(config.strategy, routing), settings, build_engine(config)),
         detector_named(config.detector),
         retries=RetryPolicy(retries.max_attempts, retries.budget_ratio, retries.min_per_second),
         timeouts=CallTimeouts(times.connect_s, times.first_token_s, times.idle_s, times.total_s),
@@ -70,7 +90,21 @@ def build_gateway(config: Config, seen: Seen, port: int) -> tuple[Gateway, Model
         any_host="*" in config.allow_hosts,
         is_private=is_loopback(config.host),
     )
-    return Gateway(orchestrator, guard, WishReader(routing), recorder), orchestrator
+    cascades = Cascades(orchestrator, config.cascades, on_step=_teacher(orchestrator))
+    return Gateway(orchestrator, guard, WishReader(routing), recorder, cascades), orchestrator, recorder
+
+
+def _teacher(orchestrator: ModelOrchestrator) -> OnStep | None:
+    """Return what tells the routing engine how often the steps of a cascade escalate."""
+    engine, clock = orchestrator.fleet.engine, orchestrator.clock
+    if engine is None:
+        return None
+
+    def on_step(name: str, step: int, model: str, accepted: bool, reason: str | None) -> None:
+        del model, reason
+        engine.record_cascade(name, step - 1, accepted, now_s=clock())
+
+    return on_step
 
 
 def fleet_settings(config: Config) -> FleetSettings:
@@ -104,7 +138,7 @@ def models_of(config: Config, node: NodeConfig, seen: Seen) -> list[tuple[Model,
             one = told.get(own_name)
             capabilities = None if one is None or one.capabilities is None else one.capabilities | ALWAYS_POSSIBLE
             model = Model(public, capabilities, None if one is None else one.context_tokens)
-        pairs.append((model, own_name))
+        pairs.append((fill(model, own_name, open_only=node.kind is not NodeKind.OPENAI), own_name))
     return pairs
 
 
@@ -115,6 +149,8 @@ def _name(fleet: Fleet, config: Config) -> None:
         fleet.name_group(name, config.groups.get(model, (model,)))
     for name, models in config.fallbacks.items():
         fleet.name_fallbacks(name, models)
+    for cascade in config.cascades:  # so that lists of models know it; the gateway never asks the fleet for it
+        fleet.name_group(cascade.name, cascade.models)
 
 
 def _backend(node: NodeConfig, limits: Timeouts) -> Backend:

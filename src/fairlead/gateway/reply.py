@@ -63,6 +63,8 @@ class HttpReply:
         if exchange.decisions:
             candidate = exchange.decisions[-1].candidate
             extra += _PLACES.get(candidate) or _place(candidate)
+        if exchange.step is not None:
+            extra += b"x-fairlead-cascade: %b\r\n" % _plain(str(exchange.step))
         if exchange.dispatch.attempts:
             extra += b"x-should-retry: false\r\n"  # the nodes were asked already: a retry would only multiply
         if retry_after_s is not None:
@@ -81,6 +83,8 @@ class HttpReply:
                 len(exchange.decisions),
             )
         )
+        if exchange.step is not None:
+            lines += b"x-fairlead-cascade: %b\r\n" % _plain(str(exchange.step))
         for name, value in exchange.answer_headers:
             if name not in _KEPT_BACK and not name.startswith(b"x-fairlead"):
                 lines += b"%b: %b\r\n" % (name, value)

@@ -15,6 +15,7 @@ from fairlead.discovery import Kind, ModelSeen, list_models
 from fairlead.errors import ConfigError, FairleadError
 from fairlead.gateway.app import Gateway
 from fairlead.gateway.build import Seen, build_gateway, models_of, target_of
+from fairlead.gateway.memory import Memory, open_store
 from fairlead.gateway.server import SWEEP_S, Server, ServerLimits
 from fairlead.orchestrator.orchestrator import ModelOrchestrator
 
@@ -61,6 +62,7 @@ class RunningGateway:
         self._servers: list[asyncio.Server] = []
         self._doors: list[Server] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._memory: Memory | None = None
         self.gateway: Gateway
         self.orchestrator: ModelOrchestrator
         self.port = config.port
@@ -96,7 +98,12 @@ class RunningGateway:
         """Build the gateway, without listening: for servers that do that themselves."""
         config = self._config
         seen, silent = await _ask_nodes([node for node in config.nodes if node.models is None])
-        self.gateway, self.orchestrator = build_gateway(config, seen, self.port)
+        store = open_store(config)
+        self.gateway, self.orchestrator, recorder = build_gateway(config, seen, self.port, store)
+        if store is not None:
+            self._memory = Memory(store, self.orchestrator.fleet, recorder.metrics)
+            self._memory.recall()
+            self._tasks.append(asyncio.get_running_loop().create_task(self._memory.run()))
         if silent:
             self._tasks.append(asyncio.get_running_loop().create_task(self._ask_again(silent)))
 
@@ -115,6 +122,8 @@ class RunningGateway:
         for task in self._tasks:
             task.cancel()
         await self.orchestrator.close()
+        if self._memory is not None:
+            self._memory.close()
         if self._config.unix_socket is not None:
             _unlink(self._config.unix_socket)
 

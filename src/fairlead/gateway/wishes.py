@@ -10,7 +10,17 @@ MAX_SESSION_LETTERS = 256
 
 
 WISH_HEADERS = frozenset(
-    b"x-fairlead-" + name for name in (b"strategy", b"category", b"session", b"max-cost-usd", b"deadline-ms")
+    b"x-fairlead-" + name
+    for name in (
+        b"strategy",
+        b"category",
+        b"session",
+        b"max-cost-usd",
+        b"deadline-ms",
+        b"quality",
+        b"min-quality",
+        b"max-latency-ms",
+    )
 )
 
 
@@ -41,6 +51,12 @@ class WishReader:
             wishes.max_cost_usd = asked if caller.max_cost_usd is None else min(asked, caller.max_cost_usd)
         elif name == "deadline-ms":
             wishes.deadline_after_s = _number(name, value) / 1000
+        elif name == "quality":
+            wishes.quality = _share(name, value)
+        elif name == "min-quality":
+            wishes.min_quality = _share(name, value)
+        elif name == "max-latency-ms":
+            wishes.max_latency_s = _number(name, value) / 1000
 
     def _strategy(self, name: str) -> Strategy:
         strategy = self._strategies.get(name)
@@ -61,10 +77,22 @@ def _category(value: str) -> TaskCategory:
 
 
 def _number(name: str, value: str) -> float:
-    try:
-        number = float(value)
-    except ValueError:
-        number = -1.0
+    number = _float(value)
     if not 0 < number < 1e12:
         raise BadRequestError(f"x-fairlead-{name} must be a number above 0, not {value!r}")
     return number
+
+
+def _share(name: str, value: str) -> float:
+    number = _float(value)
+    if not 0 <= number <= 1:
+        raise BadRequestError(f"x-fairlead-{name} must be a number from 0 to 1, not {value!r}")
+    return number
+
+
+def _float(value: str) -> float:
+    """Return the number, or NaN, which is in no range, for what is none."""
+    try:
+        return float("nan" if "_" in value else value)  # Python alone reads "1_0" as a number
+    except ValueError:
+        return float("nan")
