@@ -51,7 +51,7 @@ def missing(name: str) -> str | None:
 
 
 def _fairlead(port: int, nodes: Sequence[int], folder: Path) -> Launch:
-    lines = [f"listen: 127.0.0.1:{port}", "nodes:"]
+    lines = [f"listen: 127.0.0.1:{port}", f"state: {{path: '{folder / 'state.db'}'}}", "nodes:"]
     lines += [f"  - {{name: stub-{node}, kind: openai, url: 'http://127.0.0.1:{node}/v1'}}" for node in nodes]
     path = folder / "bench.yaml"
     path.write_text("\n".join(lines) + "\n")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from gateway_shared import CHAT, ask, chat, gateway, node, run
 
-from fairlead.config import ModelConfig, StateConfig
+from fairlead.config import CascadeConfig, CheckConfig, ModelConfig, StateConfig
 from fairlead.domain import Price, TaskCategory
 from fairlead.routing.config import RoutingConfig
 from fairlead.testing.provider import FakeProvider
@@ -99,6 +99,28 @@ def test_limits_that_contradict_each_other_are_both_named() -> None:
             assert answer.status == 400
             assert "quality" in message
             assert "cost" in message
+
+    run(main())
+
+
+def test_auto_may_take_a_cascade() -> None:
+    sure = ModelConfig(name="cheap", price=Price(0.1, 0.2), skill={TaskCategory.CODING: 0.9})
+    careful = CascadeConfig(name="careful", models=("cheap", "good"), check=CheckConfig(json=True))
+
+    async def main() -> None:
+        async with (
+            FakeProvider(models=("cheap",)) as one,
+            FakeProvider(models=("good",)) as two,
+            gateway(node(one), node(two, "b"), models=(sure, GOOD), cascades=(careful,), routing=STEADY) as running,
+        ):
+            wishes = {"x-fairlead-quality": "0.8"}
+            answer = await ask(running, CHAT, auto(), headers=wishes)
+            assert answer.headers["x-fairlead-cascade"] == "careful 2/2"
+            assert answer.headers["x-fairlead-model"] == "good"
+            name = f"/v1/decisions/{answer.headers['x-fairlead-decision']}"
+            told = await ask(running, name, method="GET")
+            assert told.json["cascade"] == {"step": "careful 2/2", "not_taken_because": None}
+            assert (one.attempts, two.attempts) == (1, 1)
 
     run(main())
 
