@@ -27,7 +27,7 @@ def main() -> None:
     router = TaskRouter("performance", half_life_s=3600, seed=7, clock=clock)
     for model_id, latency_s in LATENCY_S.items():
         router.register_model(model_id)
-        for _ in range(5):  # what is known from before
+        for _ in range(20):  # what is known from before
             router.record_task_result(model_id, True, latency_s)
 
     before = shares(router, 100)

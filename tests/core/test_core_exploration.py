@@ -14,13 +14,27 @@ from fairlead.domain import Model, Node, Outcome, TaskCategory
 from fairlead.engine.decision import describe
 from fairlead.rng import Draw
 from fairlead.routing import Candidate, Pool, RoutingSettings, make_strategy
-from fairlead.routing.exploration import ANY, HOPES, LEARNS, NEWCOMER, UNTRIED, Limits, most_owed, owed, propensity
+from fairlead.routing.exploration import (
+    ANY,
+    HOPES,
+    LEARNS,
+    LITTLE_KNOWN,
+    NEWCOMER,
+    UNTRIED,
+    Limits,
+    most_owed,
+    owed,
+    propensity,
+)
 
 SCORING = ("performance", "affinity", "hybrid")
 CODING = TaskCategory.CODING
 LIMITS = Limits(0.01, 0.1)
+UNKNOWN = st.sampled_from([LITTLE_KNOWN, NEWCOMER, UNTRIED])
 SCORED = st.lists(
-    st.tuples(st.floats(0, 1), st.floats(0, 1) | st.sampled_from([NEWCOMER, UNTRIED])), min_size=1, max_size=12
+    st.tuples(st.floats(0, 1), st.floats(0, 1) | UNKNOWN),
+    min_size=1,
+    max_size=12,
 )
 SHARES = st.tuples(st.floats(0, 0.05), st.floats(0.05, 1))
 
@@ -57,9 +71,21 @@ def test_newcomers_come_before_the_doubted_and_those_before_the_rest() -> None:
     rest = (ANY, (1, 2))
     assert why(0.92, 0.8, 0.6) == [rest]
     assert why(0.92, 0.91, 0.95) == [rest, (HOPES, (2,))]
+    assert why(0.92, LITTLE_KNOWN, 0.95) == [rest, (LEARNS, (1,))]
+    assert why(LITTLE_KNOWN, 0.8, 0.95) == [rest, (HOPES, (2,))], "the best is got to know by being chosen"
+    assert why(0.92, LITTLE_KNOWN, NEWCOMER) == [rest, (LEARNS, (1, 2))]
+    assert why(LITTLE_KNOWN, LITTLE_KNOWN, NEWCOMER) == [rest], "nobody is well known yet"
+    assert why(LITTLE_KNOWN, NEWCOMER, UNTRIED) == [rest, (LEARNS, (2,)), (LEARNS, (2,))]
     assert why(0.92, 0.95, NEWCOMER) == [rest, (LEARNS, (2,))]
     assert why(0.92, NEWCOMER, UNTRIED) == [rest, (LEARNS, (1, 2)), (LEARNS, (2,))]
-    assert why(NEWCOMER, NEWCOMER, UNTRIED) == [rest], "with newcomers only, none of them is one"
+    assert why(NEWCOMER, NEWCOMER, NEWCOMER) == [rest], "with newcomers only, none of them is one"
+    assert why(NEWCOMER, NEWCOMER, UNTRIED) == [rest, (LEARNS, (2,)), (LEARNS, (2,))], "but for the untried"
+
+
+def test_known_rivals_and_those_to_be_known_have_shares_of_their_own() -> None:
+    limits = Limits(0.01, 0.1, 0.03)
+    shares = [[turn.share for turn in owed((0.9, 0.7), (0.92, hope), 0.0, limits)] for hope in (0.95, LITTLE_KNOWN)]
+    assert shares == [[0.01, 0.03], [0.01, pytest.approx(0.06)]]
 
 
 def test_equals_are_owed_nothing() -> None:
@@ -75,8 +101,9 @@ def test_a_ceiling_of_zero_switches_exploring_off() -> None:
     ("records", "least", "most"),
     [
         (((95, 5), (60, 40), (50, 50)), 0.005, 0.02),  # it is clear which is best: the floor
-        (((17, 3), (15, 5), (50, 50)), 0.08, 0.12),  # it is not: the ceiling
-        (((18, 2), (14, 6), (1, 1)), 0.08, 0.12),  # a newcomer
+        (((17, 3), (15, 5), (50, 50)), 0.012, 0.03),  # it is not, but all are well known: the share of rivals
+        (((17, 3), (6, 4), (50, 50)), 0.06, 0.1),  # one is little known
+        (((18, 2), (14, 6), (1, 1)), 0.06, 0.1),  # a newcomer
         (((18, 2), (14, 6), (0, 0)), 0.26, 0.34),  # one that was never tried
     ],
 )

@@ -186,7 +186,8 @@ def test_feedback_for_a_decision_of_before_a_restart(tmp_path: Path) -> None:
         assert record is not None
         before = render(record)
         recorder.on_feedback(record, Feedback(0.5, "fine", NOW_S), {"n": 1})
-        expected = before | {"feedback": {"score": 0.5, "comment": "fine", "at": NOW_S}, "learnt": [*before["learnt"], {"n": 1}]}
+        learnt = [*before["learnt"], {"n": 1}]
+        expected = before | {"feedback": {"score": 0.5, "comment": "fine", "at": NOW_S}, "learnt": learnt}
         assert render(record) == expected
         assert store.flush()
         again = recorder.find("t1", None, is_admin=True)

@@ -5,6 +5,8 @@ import pytest
 from hypothesis import given, settings
 
 from fairlead.capability.features import features_of
+from fairlead.capability.labels import Label
+from fairlead.capability.scorer import CapabilityConfig, CapabilityScorer
 from fairlead.domain import Model, Outcome, Price, Task, TaskCategory
 from fairlead.rng import Draw
 from fairlead.routing.config import RouteCacheConfig, RoutingConfig, Weights
@@ -36,6 +38,7 @@ TASKS = st.builds(
     min_quality=st.sampled_from([None, 0.4]),
     max_cost_usd=st.sampled_from([None, 0.5]),
 )
+ASKS = ("fix the parser", "sort names", "write a loop", "explain this", "review the change", "test the login")
 STEPS = st.lists(st.one_of(TASKS, st.tuples(st.sampled_from(range(6)), st.booleans(), CATEGORIES)), max_size=60)
 
 
@@ -63,22 +66,48 @@ def test_the_cached_first_choice_is_the_uncached_one(steps: list[Task | tuple[in
     assert differing <= max(1, decided // 50)
 
 
-def test_over_many_tasks_the_first_choice_differs_in_less_than_one_in_a_hundred() -> None:
-    cached, uncached = (RoutingEngine(RoutingConfig(cache=RouteCacheConfig(capacity=n))) for n in (1000, 0))
-    differing = 0
+@pytest.mark.parametrize("is_judged", [False, True])
+@pytest.mark.parametrize("has_prompts", [False, True])
+def test_the_first_choice_is_that_of_an_engine_that_remembers_no_decision(is_judged: bool, has_prompts: bool) -> None:
+    """And most decisions come from the cache all the same, while all that is learnt keeps moving."""
+    prompts = [features_of(f"{ASKS[i % 6]} number {i} {'of this long list ' * (i % 11)}") for i in range(300)]
+    cached = RoutingEngine()
+    uncached = RoutingEngine(
+        RoutingConfig(cache=RouteCacheConfig(capacity=0)), CapabilityScorer(CapabilityConfig(tolerance=0.0))
+    )
+    for engine in (cached, uncached):
+        engine.know(FLEET)
+        if has_prompts:
+            engine.scorer.fit(
+                [
+                    Label(model.name, CODING, seen, float(Draw(2, i * 6 + k).unit() < (0.9 if i % 6 == k else 0.5)))
+                    for i, seen in enumerate(prompts[:100])
+                    for k, model in enumerate(FLEET)
+                ]
+            )
+    same = hits = 0
     for i in range(3000):
-        task = Task("t", i, category=list(TaskCategory)[i % 7], input_tokens=20 + i * 7919 % 3000)
-        one, other = (engine.calculate_routes(task, FLEET, i / 10) for engine in (cached, uncached))
-        differing += one.primary_route != other.primary_route
+        if i == 2000:
+            hits = cached.cache.hits
+        draw = Draw(1, i)
+        prompt = int(300 ** draw.unit()) - 1  # the k-th most usual about 1/k as often
+        seen = prompts[prompt] if has_prompts else None
+        task = Task("t", i, list(TaskCategory)[prompt % 4], input_tokens=30 + prompt * 37 % 2000, features=seen)
+        uncached.invalidate()
+        one, other = (engine.calculate_routes(task, FLEET, i / 5) for engine in (cached, uncached))
+        same += one.primary_route == other.primary_route
+        name = str(one.primary_route)
+        is_good = draw.unit() < 0.6 + 0.05 * int(name[1:])
         for engine in (cached, uncached):
-            outcome = Outcome(i * 31 % 10 < 7, 1.0, task.category, output_tokens=50)
-            engine.record(one.primary_route.models[0], outcome, i / 10, teaches_quality=True)
-    assert differing <= 30
-    assert cached.cache.hits > 0
+            engine.record(name, Outcome(is_good, 1.0 + prompt % 3, task.category, output_tokens=80), i / 5)
+            if is_judged:
+                engine.learn_score(name, task.category, float(is_good), i / 5, seen)
+    assert same >= 0.99 * 3000
+    assert cached.cache.hits - hits > 600  # of the last thousand
     assert uncached.cache.hits == 0
 
 
-def test_prompts_of_a_category_share_a_ranking_until_prompts_are_learnt_from() -> None:
+def test_prompts_share_a_ranking_for_as_long_as_they_make_little_difference() -> None:
     engine = RoutingEngine()
     tasks = [
         Task("t", i, category=CODING, input_tokens=900, features=features_of(prompt))
@@ -89,10 +118,21 @@ def test_prompts_of_a_category_share_a_ranking_until_prompts_are_learnt_from() -
     assert engine.cache.hits == 2
     engine.learn_score("m1", CODING, 1.0, 0.0, tasks[0].features)
     assert engine.scorer.has_prompt_model
-    before = engine.cache.hits
-    for task in tasks:
-        engine.calculate_routes(task, FLEET)
-    assert engine.cache.hits == before
+    assert len({id(engine.rank(task, FLEET)) for task in tasks}) < len(tasks)
+
+
+def test_prompts_that_make_a_difference_are_ranked_apart() -> None:
+    engine = RoutingEngine()
+    hard, easy = features_of("prove that the integral of this series converges"), features_of("say hello")
+    engine.know(FLEET)
+    for seen, worth in ((hard, 0.0), (easy, 1.0)):
+        engine.scorer.fit([Label("m4", CODING, seen, worth), Label("m5", CODING, seen, 1.0 - worth)] * 200)
+    tasks = [Task("t", 1, category=CODING, input_tokens=100, features=seen) for seen in (hard, easy)]
+    for _ in range(2):
+        first, second = (engine.rank(task, FLEET) for task in tasks)
+        assert first is not second
+        assert first.scores[4] - first.scores[5] < second.scores[4] - second.scores[5]
+    assert (engine.cache.hits, engine.cache.misses) == (2, 2)
 
 
 def test_a_hit_draws_anew() -> None:
@@ -214,7 +254,7 @@ def test_a_wide_roster_does_not_fill_the_memory() -> None:
     wide = tuple(Model(f"m{i}") for i in range(1000))
     for tokens in range(400):
         engine.rank(Task("t", 1, input_tokens=tokens, max_cost_usd=1.0), wide)
-    rankings = [entry.value for entry in engine.cache._entries.values()]
+    rankings = [entry.value.ranking for entry in engine.cache._entries.values()]
     assert all(isinstance(one, Ranking) for one in rankings)
     assert sum(len(one.order) for one in rankings) <= 250_000
 

@@ -11,6 +11,10 @@ from fairlead.domain.features import PromptFeatures
 
 HEAD_CHARS, TAIL_CHARS = 1400, 700
 """What is read of a prompt for its shape."""
+GAPS = 3
+"""How many times as much is read of it where gaps are made one space and functions are counted."""
+OFFER = '"parameters"'
+"""Stands once in each function that a prompt offers as JSON."""
 WORDS_HEAD_CHARS, WORDS_TAIL_CHARS = 600, 300
 """What is read of it for its words."""
 N_WORDS = 2048
@@ -30,12 +34,23 @@ def features_of(prompt: str) -> PromptFeatures:
         raise TypeError(f"a prompt must be text (str), not {type(prompt).__name__}")
     data = prompt.encode("utf-8", "replace")
     digest = zlib.crc32(data) << 32 | zlib.adler32(data)
-    shape = shape_of(_ends(prompt, HEAD_CHARS, TAIL_CHARS), len(prompt))
-    ends = _ends(prompt, WORDS_HEAD_CHARS, WORDS_TAIL_CHARS)
+    raw = _ends(prompt, GAPS * HEAD_CHARS, GAPS * TAIL_CHARS)
+    text = _tidied(raw)
+    chars = len(text) if raw is prompt else len(prompt) * len(text) // len(raw)
+    shape = shape_of(_ends(text, HEAD_CHARS, TAIL_CHARS), chars, text.count(OFFER))
+    ends = _ends(text, WORDS_HEAD_CHARS, WORDS_TAIL_CHARS)
     words = set(ends.encode("utf-8", "replace").translate(_TO_WORDS).split())
     hashed = sorted({N_SHAPE + code % N_WORDS for code in map(zlib.crc32, words)})
     each = WORDS_NORM / sqrt(len(hashed)) if hashed else 0.0
     return PromptFeatures(digest, (*_SHAPE_INDICES, *hashed), (*shape, *[each] * len(hashed)))
+
+
+def _tidied(text: str) -> str:
+    """Return a text with single spaces, and none round it: how gaps are typed says nothing of what is asked."""
+    text = text.replace("\t", " ").strip()
+    while "  " in text:
+        text = text.replace("  ", " ")
+    return text
 
 
 def _ends(prompt: str, head: int, tail: int) -> str:

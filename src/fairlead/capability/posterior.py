@@ -32,6 +32,21 @@ UNIFORM_SPREAD = 12**-0.5
 """Standard deviation when every success rate is equally likely."""
 
 
+def spread_of(mean: float, known: float) -> float:
+    """Return the standard deviation of a success rate, one success and one failure added so that none is certain.
+
+    `known` is how many outcomes stand behind the mean. (Agresti, Coull: "Approximate is better than exact", The
+    American Statistician 1998, for the addition.)
+    """
+    mean = (known * mean + 1.0) / (known + 2.0)
+    return sqrt(mean * (1.0 - mean) / (known + 3.0))
+
+
+def doubt_of(mean: float, known: float) -> float:
+    """Return how far above its mean a success rate may well be: two spreads, and at most up to 1."""
+    return min(HOPE_SPREADS * spread_of(mean, known), 1.0 - mean)
+
+
 class DecayedBeta:
     """Decayed counts of successes and failures behind an expected success: what all that learns builds on."""
 
@@ -102,17 +117,13 @@ class DecayedBeta:
 
     @property
     def spread(self) -> float:
-        """Standard deviation of the success rate, with one success and one failure added so that none is certain.
-
-        (Agresti, Coull: "Approximate is better than exact", The American Statistician 1998, for the addition.)
-        """
-        return self._spread(self.mean)
+        """Standard deviation of the success rate."""
+        return spread_of(self.mean, self.successes + self.failures + self.declared_weight)
 
     @property
     def doubt(self) -> float:
         """How far above its mean the success rate may well be: two spreads, and at most up to 1."""
-        mean = (self.successes + self._prior) / (self.successes + self.failures + self._prior_weight)
-        return min(HOPE_SPREADS * self._spread(mean), 1.0 - mean)
+        return doubt_of(self.mean, self.successes + self.failures + self.declared_weight)
 
     @property
     def confidence(self) -> float:
@@ -144,6 +155,38 @@ class DecayedBeta:
         self._drift(now_s)
         return True
 
+    def count_whole(self, success: bool, now_s: float) -> bool:
+        """Record a whole success or failure: `count` of 1 or 0, at half the price."""
+        if now_s > self._at_s:
+            self.decay(now_s)
+        successes = self.successes
+        remembered = successes + self.failures
+        if remembered < WATCHED_FROM or not self._is_watched:
+            if success:
+                self.successes = successes + 1.0
+            else:
+                self.failures += 1.0
+            return False
+        tilt = (ODDS_RATIO - 1.0) * (successes + 1.0) / (remembered + 2.0)
+        if success:
+            self.successes = successes + 1.0
+            rise = self._rise = self._rise * ODDS_RATIO / (1.0 + tilt)  # above 1, as it was at least 1
+            self._rise_successes += 1.0
+            if self._fall > 1.0:
+                self._let_fall(1.0 / (ODDS_RATIO - tilt))
+            if rise < ALARM:
+                return False
+        else:
+            self.failures += 1.0
+            fall = self._fall = self._fall * ODDS_RATIO / (ODDS_RATIO - tilt)
+            self._fall_failures += 1.0
+            if self._rise > 1.0:
+                self._let_rise(1.0 / (1.0 + tilt))
+            if fall < ALARM:
+                return False
+        self._drift(now_s)
+        return True
+
     def add_up(self, parts: Iterable["DecayedBeta"], now_s: float) -> None:
         """Become the sum of other evidence, each part decayed to the same moment."""
         self.decay(now_s)
@@ -170,11 +213,6 @@ class DecayedBeta:
         self._steady()
 
     # -- inside
-
-    def _spread(self, mean: float) -> float:
-        known = self.successes + self.failures + self.declared_weight
-        mean = (known * mean + 1.0) / (known + 2.0)
-        return sqrt(mean * (1.0 - mean) / (known + 3.0))
 
     def _fade(self, kept: float) -> None:
         self.successes *= kept
@@ -211,6 +249,24 @@ class DecayedBeta:
         else:
             self._fall = 1.0
             self._fall_successes = self._fall_failures = 0.0
+
+    def _let_fall(self, ratio: float) -> None:
+        """Let the test for a fall take in a success."""
+        self._fall *= ratio
+        if self._fall > 1.0:
+            self._fall_successes += 1.0
+        else:
+            self._fall = 1.0
+            self._fall_successes = self._fall_failures = 0.0
+
+    def _let_rise(self, ratio: float) -> None:
+        """Let the test for a rise take in a failure."""
+        self._rise *= ratio
+        if self._rise > 1.0:
+            self._rise_failures += 1.0
+        else:
+            self._rise = 1.0
+            self._rise_successes = self._rise_failures = 0.0
 
     def _drift(self, now_s: float) -> None:
         """Remember only what came since the change began to show."""

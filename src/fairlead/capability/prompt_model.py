@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from fairlead.capability.trust import ENOUGH_PROMPTS, FOLDS, Foretold, believed
 from fairlead.capability.weights import Seen, Weights
 
 PASSES = 8
@@ -81,11 +82,48 @@ class PromptModel:
         return largest
 
     def fit(self, prompts: Sequence[tuple[Seen, Sequence[Scored]]]) -> None:
-        """Visit all labels of all prompts several times, in an order that mixes neighbours and is always the same."""
+        """Learn from all labels of all prompts; of that, keep the part that holds on prompts not learnt from."""
         order = sorted(range(len(prompts)), key=lambda i: i * _SCATTER % 1.0)
+        mixed = [prompts[i] for i in order]
+        parts = believed(self._foretold(mixed))
+        shared, owns = self._shared.copy(), {model: own.copy() for model, own in self._own.items()}
+        self.visit(mixed)
+        self._shared.keep(parts.common, shared)
+        for model, own in self._own.items():
+            own.keep(parts.own, owns.get(model, Weights()))
+
+    def visit(self, prompts: Sequence[tuple[Seen, Sequence[Scored]]]) -> None:
+        """Visit all labels several times, in an order that mixes neighbours and is always the same."""
         for _ in range(PASSES):
-            for i in order:
-                self.learn(*prompts[i])
+            for seen, labels in prompts:
+                self.learn(seen, labels)
+
+    def _foretold(self, prompts: Sequence[tuple[Seen, Sequence[Scored]]]) -> list[Foretold]:
+        """Return what regressions on the other prompts add for the labels of each, folds one after the other."""
+        found: list[Foretold] = []
+        prompts_done = 0
+        for fold in range(FOLDS):
+            held = prompts[fold::FOLDS]
+            other = PromptModel(1.0 / self._shared_rate, 1.0 / self._own_rate)
+            other.restore(self.state())
+            other.visit([(seen, _fresh(labels)) for i, (seen, labels) in enumerate(prompts) if i % FOLDS != fold])
+            for seen, labels in held:
+                found += self._added(other, seen, labels)
+            prompts_done += len(held)
+            if prompts_done >= ENOUGH_PROMPTS:
+                break
+        return found
+
+    def _added(self, other: "PromptModel", seen: Seen, labels: Sequence[Scored]) -> list[Foretold]:
+        """Return what another regression, which has learnt more, adds for the labels of one prompt."""
+        common, worth = self.common(seen), _news(len(labels))
+        more = other.common(seen) - common
+        found = []
+        for one in labels:
+            own = self.own(one.model, seen)
+            offset = one.offset + common + own
+            found.append(Foretold(offset, more, other.own(one.model, seen) - own, one.score, worth))
+        return found
 
     def state(self) -> dict[str, Any]:
         """Return what `restore` takes."""
@@ -100,6 +138,10 @@ class PromptModel:
         if visits < 0:
             raise ValueError(f"{visits} labels cannot have been learnt")
         self._visits, self._shared, self._own = visits, shared, own
+
+
+def _fresh(labels: Sequence[Scored]) -> list[Scored]:
+    return [Scored(one.model, one.score, one.offset) for one in labels]
 
 
 def _news(labels: int) -> float:

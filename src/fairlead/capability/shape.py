@@ -15,31 +15,34 @@ _LIMIT = 2.0
 _DIGITS = b"0123456789"
 _CAPITALS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _SIGNS = b"=+*/^<>$\\{}()|~[]"
-_OPTION = re.compile(r"\n\(?[A-J][.):] *([^\n]*)")
+_OPTION = re.compile(r"\n\(?[A-Ja-j][.):] *([^\n]*)")
+_INLINE = re.compile(r"\s\(?[A-Ja-j][.):]\s")
+
+_NUMBER = re.compile(r"\d+")
 
 _PAIRED = 16
 _SQUARED = 12
 _LEFT, _RIGHT = (itemgetter(*one) for one in zip(*combinations(range(_PAIRED), 2), strict=True))
-N_SHAPE = 1 + (_PAIRED + 2) + _PAIRED * (_PAIRED - 1) // 2 + _SQUARED
-"""How many numbers a shape is: a constant, the features, products of pairs, squares."""
+_ASKED = 7
+N_SHAPE = 1 + (_PAIRED + 2) + _PAIRED * (_PAIRED - 1) // 2 + _SQUARED + _ASKED
+"""How many numbers a shape is: a constant, the features, products of pairs, squares, what is offered and asked for."""
 _CONSTANT = 2.0
 
 
-def shape_of(read: str, chars: int) -> tuple[float, ...]:
-    """Return the shape of a prompt of `chars` characters, of which `read` is the part that is looked at."""
+def shape_of(read: str, chars: int, functions: int = 0) -> tuple[float, ...]:
+    """Return the shape of a prompt of `chars` characters that offers so many functions; `read` is what is looked at."""
     base = _base(read, chars)
     products = map(mul, _LEFT(base), _RIGHT(base))
     squares = [(value * value - 1.0) / 1.5 for value in base[:_SQUARED]]
-    return (_CONSTANT, *base, *products, *squares)
+    return (_CONSTANT, *base, *products, *squares, *_asked(read, functions))
 
 
 def _base(read: str, chars: int) -> list[float]:
     """Return the features themselves; the centres and scales are round numbers near those of usual prompts."""
     data = read.encode("utf-8", "replace")
     n = len(data) + 1.0
-    options = _OPTION.findall(read)
+    question, options = _parted(read)
     has_options = len(options) > 1
-    question = (_OPTION.split(read, maxsplit=1)[0] if has_options else read).rstrip()
     marks = read.count('"') + read.count("“")
     found = [
         log(chars + 1.0) - 5.5,
@@ -60,6 +63,31 @@ def _base(read: str, chars: int) -> list[float]:
         1.0 if has_options else 0.0,
     ]
     return [_LIMIT if value > _LIMIT else max(value, -_LIMIT) for value in found]
+
+
+def _asked(read: str, functions: int) -> tuple[float, ...]:
+    """Return how many functions are offered, how many things are asked for, and products of both."""
+    if not functions:
+        return (0.0,) * _ASKED
+    start = read.find('{"')
+    prose = read[:start] if start > 20 else read[read.rfind("}") + 1 :]
+    several = min(log(functions) / 0.7, _LIMIT)
+    ands = min(log(1.0 + prose.count(" and ") + prose.count(";") + prose.count(" also ")) - 0.5, _LIMIT)
+    numbers = min((log(1.0 + len(_NUMBER.findall(prose))) - 0.8) / 0.8, _LIMIT)
+    quotes = min(log(1.0 + prose.count("'") + prose.count('"')) - 0.5, _LIMIT)
+    return (1.0, several, ands, numbers, quotes, min((log(len(prose) + 1.0) - 5.0), _LIMIT), several * ands)
+
+
+def _parted(read: str) -> tuple[str, list[str]]:
+    """Return the question and its lettered options, which begin a line each or, else, stand in one."""
+    options = _OPTION.findall(read)
+    if len(options) > 1:
+        return _OPTION.split(read, maxsplit=1)[0].rstrip(), options
+    for a, b in (("A.", "B."), ("A)", "B)"), ("a)", "b)"), ("a.", "b."), ("A:", "B:"), ("a:", "b:")):
+        first = max(read.rfind(f" {a} "), read.rfind(f" ({a} "))
+        if first > 0 and read.find(f"{b} ", first + 3) > 0:
+            return read[:first].rstrip(), [one for one in _INLINE.split(read[first:]) if one.strip()]
+    return read.rstrip(), []
 
 
 def _options(options: list[str]) -> tuple[float, float, float]:

@@ -53,26 +53,37 @@ def seen_as(features: PromptFeatures) -> Seen | None:
 class Weights:
     """The weights of one regression, 9 KB; 0 at first."""
 
-    __slots__ = ("_shape", "_words")
+    __slots__ = ("shape", "words")
 
     def __init__(self) -> None:
-        self._shape = array("f", bytes(4 * N_SHAPE))
-        self._words = array("f", bytes(4 * N_FEATURES))
+        self.shape = array("f", bytes(4 * N_SHAPE))
+        self.words = array("f", bytes(4 * N_FEATURES))
 
     def dot(self, seen: Seen) -> float:
         """Return the sum of weight x value."""
-        return sum(map(mul, self._shape, seen.shape), seen.each * sum(seen.gather(self._words)))
+        return sum(map(mul, self.shape, seen.shape), seen.each * sum(seen.gather(self.words)))
 
     def add(self, seen: Seen, step: float) -> None:
         """Add `step` times the features."""
-        self._shape = array("f", [weight + step * value for weight, value in zip(self._shape, seen.shape, strict=True)])
-        words, each = self._words, step * seen.each
+        self.shape = array("f", [weight + step * value for weight, value in zip(self.shape, seen.shape, strict=True)])
+        words, each = self.words, step * seen.each
         for index in seen.words:
             words[index] += each
 
+    def copy(self) -> "Weights":
+        """Return weights of their own that are equal."""
+        weights = Weights()
+        weights.shape, weights.words = self.shape[:], self.words[:]
+        return weights
+
+    def keep(self, part: float, before: "Weights") -> None:
+        """Keep only a part of what was added since `before`."""
+        self.shape = _towards(before.shape, self.shape, part)
+        self.words = _towards(before.words, self.words, part)
+
     def state(self) -> str:
         """Return the weights as text."""
-        return b64encode((self._shape + self._words).tobytes()).decode()
+        return b64encode((self.shape + self.words).tobytes()).decode()
 
     @classmethod
     def restored(cls, state: str) -> "Weights":
@@ -84,5 +95,9 @@ class Weights:
         if len(values) != N_SHAPE + N_FEATURES or not all(map(isfinite, values)):
             raise ValueError("weights are not as they were written")
         weights = cls()
-        weights._shape, weights._words = values[:N_SHAPE], values[N_SHAPE:]
+        weights.shape, weights.words = values[:N_SHAPE], values[N_SHAPE:]
         return weights
+
+
+def _towards(start: "array[float]", end: "array[float]", part: float) -> "array[float]":
+    return array("f", [a + part * (b - a) for a, b in zip(start, end, strict=True)])

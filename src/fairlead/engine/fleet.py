@@ -200,7 +200,7 @@ class Fleet(Directory):
         """
         self.version += 1
         candidate.record(outcome, now_s)
-        if self.engine is not None:
+        if self.engine is not None and len(self._by_model) > 1:  # a single model is never compared
             model, judges = candidate.model, self.settings.results_judge
             self.engine.record(model.name, outcome, now_s, outcome.cost_usd(model.price), teaches_quality=judges)
         state = self.nodes.get(candidate.node.name)

@@ -5,18 +5,21 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from fairlead.allocation import Account
+from fairlead.capability.posterior import doubt_of
 from fairlead.domain import Model, Node, Outcome, TaskCategory
 from fairlead.load import Loaded
-from fairlead.routing.evidence import MIXING_WEIGHT, SUCCESS_SHARE, Evidence
-from fairlead.routing.exploration import NEWCOMER, UNTRIED
+from fairlead.routing.evidence import MIXING_WEIGHT, SUCCESS_SHARE, Evidence, performance_of
+from fairlead.routing.exploration import LITTLE_KNOWN, NEWCOMER, UNTRIED
 
 NEUTRAL = 0.5
 """The score of a factor of which nothing is known."""
 TRUSTED_OUTCOMES = 3.0
 """Remembered outcomes from which on a candidate is no newcomer."""
+SETTLED_OUTCOMES = 12.0
+"""Remembered outcomes from which on it is well known."""
 
 
-class Standing(msgspec.Struct, frozen=True, gc=False):
+class Standing(msgspec.Struct, gc=False):
     """How a candidate stands in a category, as of its last outcome: a value, so that a decision can keep it."""
 
     affinity: float | None = None
@@ -29,10 +32,51 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
     """Affinity and performance, mixed by how much is known of the category."""
     outcomes: float = 0.0
     """How many are remembered: in the category, or in all where it stands for all."""
-    hope: float = UNTRIED
-    """What the score in a category (mixed), or in all where it stands for all, may well be."""
-    affinity_hope: float = UNTRIED
-    """What the affinity may well be."""
+    known: float = 0.0
+    """The same with what a declared skill is worth."""
+    success: float = NEUTRAL
+    """Expected share of successes in all categories."""
+    total: float = 0.0
+    """How many outcomes are remembered in all."""
+    has_changed: bool = False
+    """Whether older evidence was dropped because the success rate had changed."""
+    _hope: float | None = None
+    _affinity_hope: float | None = None
+
+    @property
+    def hope(self) -> float:
+        """What the score in a category (mixed), or in all where it stands for all, may well be."""
+        hope = self._hope
+        if hope is None:  # worked out when it is first asked for: most decisions do not explore
+            unsettled = self._unsettled()
+            if unsettled is not None:
+                return unsettled
+            hope = self._hope = self._hoped()
+        return hope
+
+    @property
+    def affinity_hope(self) -> float:
+        """What the affinity may well be."""
+        hope = self._affinity_hope
+        if hope is None:
+            unsettled = self._unsettled()
+            if unsettled is not None:
+                return unsettled
+            hope = self._affinity_hope = self.affinity_score + doubt_of(self.affinity_score, self.known)
+        return hope
+
+    def _unsettled(self) -> float | None:
+        """Return the hope of one that is not well known; a model that has changed is no newcomer to be got to know."""
+        if self.outcomes < TRUSTED_OUTCOMES:
+            return NEWCOMER if self.total else UNTRIED
+        return LITTLE_KNOWN if self.outcomes < SETTLED_OUTCOMES and not self.has_changed else None
+
+    def _hoped(self) -> float:
+        doubt = SUCCESS_SHARE * doubt_of(self.success, self.total)
+        if self.affinity is None:
+            return self.performance_score + doubt
+        trust = self.known / (self.known + MIXING_WEIGHT)
+        return self.mixed_score + doubt + trust * (doubt_of(self.affinity_score, self.known) - doubt)
 
 
 UNKNOWN = Standing()
@@ -56,7 +100,6 @@ class Candidate:
 
     __slots__ = (
         "_by_category",
-        "_doubt",
         "_half_life_s",
         "account",
         "evidence",
@@ -179,11 +222,15 @@ class Candidate:
         evidence = self.evidence
         weight = evidence.successes + evidence.failures
         if weight > 0.0:
-            performance = evidence.performance()
-            self._doubt = SUCCESS_SHARE * evidence.doubt
-            hope = NEWCOMER if weight < TRUSTED_OUTCOMES else performance + self._doubt
-            self.overall = Standing(None, performance, NEUTRAL, performance, performance, weight, hope)
-            self.worth = self.weight * evidence.reliability
+            success = evidence.mean
+            performance = performance_of(
+                success, evidence.latency_sum_s / evidence.successes if evidence.successes else None
+            )
+            changed = evidence.drifted_at_s is not None
+            self.overall = Standing(
+                None, performance, NEUTRAL, performance, performance, weight, weight, success, weight, changed
+            )
+            self.worth = self.weight * (1.0 - evidence.failures / (weight + 1.0))
         else:
             self.overall = UNKNOWN
             self.worth = self.weight
@@ -192,18 +239,16 @@ class Candidate:
     def _stand(self, category: TaskCategory) -> Standing:
         own = self._by_category.get(category)
         overall = self.overall
-        performance = overall.performance_score
-        hope = affinity_hope = NEWCOMER if overall.outcomes else UNTRIED
+        performance, success, total = overall.performance_score, overall.success, overall.total
         if own is None:
-            return Standing(None, overall.performance, NEUTRAL, performance, performance, 0.0, hope, hope)
+            return Standing(None, overall.performance, NEUTRAL, performance, performance, 0.0, 0.0, success, total)
         affinity, weight = own.mean, own.successes + own.failures
         known = weight + own.declared_weight
-        trust = known / (known + MIXING_WEIGHT)
-        mixed = performance + trust * (affinity - performance)
-        if weight >= TRUSTED_OUTCOMES:
-            doubt = own.doubt
-            affinity_hope, hope = affinity + doubt, mixed + self._doubt + trust * (doubt - self._doubt)
-        return Standing(affinity, overall.performance, affinity, performance, mixed, weight, hope, affinity_hope)
+        mixed = performance + known / (known + MIXING_WEIGHT) * (affinity - performance)
+        changed = own.drifted_at_s is not None
+        return Standing(
+            affinity, overall.performance, affinity, performance, mixed, weight, known, success, total, changed
+        )
 
 
 def _conforms(candidate: Candidate) -> Loaded:

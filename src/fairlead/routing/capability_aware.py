@@ -25,8 +25,6 @@ class Judged(msgspec.Struct, frozen=True, gc=False):
 
     expected: float
     score: float
-    is_accepted: bool = True
-    """Whether it was taken; False for one that a cascade escalated."""
 
     def __post_init__(self) -> None:
         if not (0.0 <= self.expected <= 1.0 and 0.0 <= self.score <= 1.0):
@@ -38,12 +36,10 @@ class Thresholds(msgspec.Struct, frozen=True):
 
     min_quality: float
     """Least expected quality of a model that may do a task."""
-    escalation: float = 0.5
-    """Where a check gives a score: what an answer of a cascade must reach to be taken."""
 
     def __post_init__(self) -> None:
-        if not (0.0 <= self.min_quality <= 1.0 and 0.0 <= self.escalation <= 1.0):
-            raise BadRequestError(f"thresholds must be between 0 and 1, not {self.min_quality}, {self.escalation}")
+        if not 0.0 <= self.min_quality <= 1.0:
+            raise BadRequestError(f"min_quality must be between 0 and 1, not {self.min_quality}")
 
 
 class ThresholdsUpdate(msgspec.Struct, frozen=True):
@@ -62,7 +58,7 @@ def adjusted(configured: Thresholds, current: Thresholds, history: Sequence[Judg
 
     With answers that fall short by 0.05, a model must be expected to be worth 0.05 more to reach the floor that was
     configured. The mean is shrunk to 0 as if by `PRIOR_JUDGED` more answers, and bounded by `MOST_MOVE`. A floor of 0
-    stays: it means that there is none. Escalation follows what was accepted, the floor what was judged in all.
+    stays: it means that there is none.
     """
     n = len(history)
     if n < LEAST_JUDGED:
@@ -70,8 +66,8 @@ def adjusted(configured: Thresholds, current: Thresholds, history: Sequence[Judg
         return ThresholdsUpdate(current, current, n, reason=reason)
     bias = _bias(history)
     floor = _moved(configured.min_quality, bias) if configured.min_quality > 0.0 else 0.0
-    after = Thresholds(floor, _moved(configured.escalation, _bias([one for one in history if one.is_accepted])))
-    return ThresholdsUpdate(current, after, n, bias, "answers fell short" if bias > 0.0 else "answers were as expected")
+    reason = "answers fell short" if bias > 0.0 else "answers were as expected"
+    return ThresholdsUpdate(current, Thresholds(floor), n, bias, reason)
 
 
 def _bias(history: Sequence[Judged]) -> float:

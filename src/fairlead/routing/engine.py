@@ -22,9 +22,12 @@ The *picker* takes the best score; among near-equals load and cost decide (`opti
 of the tasks goes to others to learn about them (`picker.py`), with the propensity recorded. Exploring begins with the
 first outcome that comes back: without any it would cost and teach nothing.
 
-Rankings are cached (`route_cache.py`) under roster, category, requirements, size of the prompt (in steps of a quarter)
-and, where the scorer corrects for prompts, the digest of its features. Costs that are given for a hit are those of a
-prompt of about that size; where a price limit is set the size is exact. A cascade is ranked beside the single models
+Rankings are cached (`route_cache.py`) under roster, category, requirements, size of prompt and answer (in steps of a
+quarter) and, where the scorer corrects for prompts, the digest of its features; prompts that lead to the same choice
+share one.
+What was learnt since drops none: a ranking is looked at again when it is asked for, and used for as long as it would
+still lead to the same choice (`validity.py`). So the numbers of a hit may be a little older, or those of a prompt much
+like it; where a limit on price or time is set they are exact. A cascade is ranked beside the single models
 (`chains.py`).
 """
 
@@ -62,7 +65,9 @@ MOST_ROSTERS = 256
 """Sets of models that are kept checked; beyond, all are checked anew."""
 RANKED_BUDGET = 200_000
 """Ranked chains that the cache may hold in all, so that a thousand models do not fill the memory."""
-KEPT_SHARE = 0.1
+LEAST_OUTPUT_TOKENS = 64
+"""Added to prompts where sizes are compared: what short ones differ by hardly shows in the price, beside the answer."""
+KEPT_SHARE = 0.05
 """Of the tolerance: by how much a score may move before the rankings that rest on it are looked at again."""
 WORDS_BUDGET = 4_096
 """The same for rankings that were put into words."""
@@ -135,14 +140,17 @@ class RoutingEngine(Learner):
         column = roster.columns.get(task.category)
         if column is None or column.stamp != stamp:
             column = self._look(roster, task.category, stamp, now_s)
-        size = task.input_tokens
-        if (
-            size > 7
-            and size + task.output_tokens <= roster.least_context
-            and task.max_cost_usd is None
-            and self.config.max_cost_usd is None
-        ):
-            bits = size.bit_length() - 3
+        size, limit = task.input_tokens, task.output_tokens
+        is_exact = (
+            size < 0
+            or limit < 0
+            or size + limit > roster.least_context
+            or task.max_cost_usd is not None
+            or self.config.max_cost_usd is not None
+        )
+        if not is_exact:
+            size += min(limit, LEAST_OUTPUT_TOKENS) if limit else LEAST_OUTPUT_TOKENS
+            bits = max(size.bit_length() - 3, 0)
             size = size >> bits << bits
         features = task.features if self.scorer.has_prompt_model else None
         key = (
@@ -150,7 +158,8 @@ class RoutingEngine(Learner):
             task.category,
             task.needs,
             size,
-            task.output_tokens,
+            is_exact,
+            limit,
             task.quality,
             task.min_quality,
             task.max_cost_usd,

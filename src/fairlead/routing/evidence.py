@@ -50,8 +50,7 @@ class Evidence(DecayedBeta):
             if now_s > self._at_s:
                 self.decay(now_s)
             self.latency_sum_s += latency_s
-            return self.count(1.0, 1.0, now_s)
-        return self.count(0.0, 1.0, now_s)
+        return self.count_whole(success, now_s)
 
     def judge(self, score: float, now_s: float) -> bool:
         """Record what an answer was worth; it says nothing about latency. Returns as `add` does."""
@@ -62,9 +61,10 @@ class Evidence(DecayedBeta):
         return changed
 
     def sum_up(self, parts: Iterable["Evidence"], now_s: float) -> None:
-        """Become the sum of other evidence."""
+        """Become the sum of other evidence; the last change found in any part is one of the whole."""
         parts = tuple(parts)
         self.add_up(parts, now_s)
+        self.drifted_at_s = max((part.drifted_at_s for part in parts if part.drifted_at_s is not None), default=None)
         self.latency_sum_s = sum(part.latency_sum_s for part in parts)
 
     def kept(self) -> list[float | None]:

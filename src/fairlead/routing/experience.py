@@ -12,9 +12,9 @@ from fairlead.domain import Outcome, TaskCategory
 from fairlead.routing.factors import UNKNOWN
 from fairlead.routing.monitor import Anomaly, PerformanceMonitor
 
-MOVED = 0.005
+MOVED = 0.0025
 """How far a score may drift before what rests on it is worked out anew."""
-MOVED_SHARE = 0.1
+MOVED_SHARE = 0.05
 """The same for lengths of answers, as a share of them."""
 
 SETTLED = 10.0

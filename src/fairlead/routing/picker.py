@@ -52,17 +52,17 @@ class Plan:
 def plan(
     scores: Sequence[float],
     hopes: Sequence[float] | None,
-    order: Sequence[int],
     equals: int,
     near: int,
     tolerance: float,
     limits: Limits,
+    order: Sequence[int] | None = None,
 ) -> Plan:
     """Return how often each chain is taken, given the scores in the order of their ranking.
 
-    `hopes` are what the scores may well be, None where nobody is to be tried; `order` is which chain has which place:
-    among several that are owed a turn the draw goes by it, so that it falls on the same one whatever their scores are;
-    `equals` is how many share the first place outright, and so the chance of it; `near` as in `Plan`.
+    `hopes` are what the scores may well be, None where nobody is to be tried; `equals` is how many share the first
+    place outright, and so the chance of it; `near` as in `Plan`. `order` is which chain has which place: where several
+    are owed a turn the draw goes by it, so that it falls on the same one whatever their scores are.
     """
     if hopes is None or len(scores) < 2:
         return Plan(equals, near)
@@ -70,6 +70,8 @@ def plan(
     return Plan(equals, near, [turn._replace(indices=_sorted(turn.indices, order)) for turn in turns])
 
 
-def _sorted(places: Sequence[int], order: Sequence[int]) -> Sequence[int]:
+def _sorted(places: Sequence[int], order: Sequence[int] | None) -> Sequence[int]:
     """Return places in the order of their chains, in little memory."""
-    return array("H" if len(order) < 65536 else "L", sorted(places, key=order.__getitem__))
+    if order is not None:
+        places = sorted(places, key=order.__getitem__)
+    return array("H" if max(places) < 65536 else "L", places)

@@ -16,6 +16,8 @@ from fairlead.routing.requirements import Prospect, Requirements, nobody, reject
 from fairlead.routing.roster import Roster
 from fairlead.routing.validity import EQUAL, TYPICAL_OUTPUT_TOKENS, raises
 
+TRIED_ALIKE = 0.5
+"""Of the tolerance: models at one price that differ by no more share the first place while outcomes come back."""
 TRUSTED_OUTCOMES = 3.0
 """Outcomes after which a model without a declared skill is no newcomer."""
 
@@ -106,7 +108,7 @@ def rank(
     order = [i for _, _, i in ordered]
     best, price, _ = ordered[0]
     near = equals = 1
-    slack = EQUAL if limits is None else tolerance + EQUAL  # while it learns, equals at one price are tried alike
+    slack = EQUAL if limits is None else TRIED_ALIKE * tolerance + EQUAL
     for score, cost, _ in ordered[1:]:
         if score - best > tolerance + EQUAL:
             break
@@ -115,7 +117,7 @@ def rank(
         near += 1
     hopes = None if limits is None else _hopes(ranking, order)
     if limits is not None or equals > 1 or near > 1:
-        ranking.plan = plan([scores[i] for i in order], hopes, order, equals, near, tolerance, limits or Limits())
+        ranking.plan = plan([scores[i] for i in order], hopes, equals, near, tolerance, limits or Limits(), order)
     ranking.slack, ranking.explores = slack, hopes is not None and len(order) > 1
     ranking.min_quality = asked.min_quality
     ranking.is_strict = bool(roster.cascades) or asked.max_cost_usd is not None or asked.max_latency_s is not None

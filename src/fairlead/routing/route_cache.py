@@ -1,9 +1,9 @@
 """Rankings of models, remembered: never a node, and never the draw that explores.
 
 Rankings are dropped when they are older than the time to live, when what they rest on has moved (the owner clears the
-cache, or rejects what it finds), and where there is no room: then the least used go, found by going round (the CLOCK of
-Corbato, 1968, with counts): the oldest entry goes where nobody used it since it was last passed, else its uses are
-halved and it is passed.
+cache, or rejects what it finds: `validity.py`), and where there is no room: then the least used go, found by going
+round (the CLOCK of Corbato, 1968, with counts): the oldest entry goes where nobody used it since it was last passed,
+else its uses are halved and it is passed.
 """
 
 from collections import OrderedDict

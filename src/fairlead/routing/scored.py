@@ -8,9 +8,12 @@ from fairlead.load import is_saturated, typical_pending
 from fairlead.rng import Draw
 from fairlead.routing.candidate import Candidate, Standing
 from fairlead.routing.contract import Choice, Pool, RoutingSettings
-from fairlead.routing.exploration import UNTRIED, Limits, most_owed, owed, propensity
+from fairlead.routing.exploration import Limits, most_owed, owed, propensity
 
+_outcomes = attrgetter("outcomes")
 KEPT = "serves this session"
+RIVAL_SHARE = 0.1
+"""Share of the exploration that goes to a well known candidate which may be as good as the best."""
 Picked = tuple[Candidate, str | None, int]
 """Who was picked, why where it is not for the best score, and among how many equals (0: not one of the best)."""
 
@@ -21,7 +24,7 @@ class Explorer:
     def __init__(self, settings: RoutingSettings, tolerance: float, hope: str = "hope") -> None:
         """Build one that reads `hope`, an attribute of standings: what the score may well be."""
         ceiling = settings.exploration
-        self._limits = Limits(min(settings.exploration_floor, ceiling), ceiling)
+        self._limits = Limits(min(settings.exploration_floor, ceiling), ceiling, RIVAL_SHARE * ceiling)
         self._most = most_owed(self._limits) if ceiling > 0.0 else 0.0
         self._tolerance = tolerance
         self._hope = attrgetter(hope)
@@ -31,15 +34,13 @@ class Explorer:
     ) -> Picked:
         """Pick one. What is owed to whom is only looked at where the draw may lead there."""
         luck = draw.unit() if self._most else 1.0
-        if luck < self._most:
-            hopes = list(map(self._hope, standings))
-            if luck < self._limits.ceiling or max(hopes) >= UNTRIED:
-                for turn in owed(scores, hopes, self._tolerance, self._limits):
-                    luck -= turn.share
-                    if luck < 0.0:
-                        picked = compared[turn.indices[draw.below(len(turn.indices))]]
-                        tied = best(compared, scores, self._tolerance)
-                        return picked, turn.why, len(tied) if picked in tied else 0
+        if luck < self._limits.ceiling or (luck < self._most and not min(map(_outcomes, standings))):
+            for turn in owed(scores, list(map(self._hope, standings)), self._tolerance, self._limits):
+                luck -= turn.share
+                if luck < 0.0:
+                    picked = compared[turn.indices[draw.below(len(turn.indices))]]
+                    tied = best(compared, scores, self._tolerance)
+                    return picked, turn.why, len(tied) if picked in tied else 0
         tied = best(compared, scores, self._tolerance)
         if len(tied) == 1:
             return tied[0], None, 1

@@ -1,8 +1,9 @@
-"""Whether what was worked out earlier still holds, now that more is known: of columns, and of rankings that rest on them.
+"""Whether what was worked out earlier still holds, now that more is known, or for another prompt.
 
-A ranking stands while the newest evidence would lead to the same first choice, to the same chain being tried for what it
-may be worth, and to much the same numbers: no score may have moved by more than the tolerance and a quarter of its
-distance to the best. So evidence about a model that is far from being chosen costs no rankings.
+A ranking stands while the newest evidence leads to the same first choice, to the same chain being tried for what it may
+be worth, and to much the same numbers: the distance of a score to the best may change by the tolerance and half of what
+it was. So evidence about a model that is far from being chosen costs no rankings. Prompts share a ranking by the same
+rule: their `bucket` says where to look for one.
 """
 
 from collections.abc import Sequence
@@ -23,13 +24,15 @@ MOVED_SURENESS = 0.05
 MOVED_SHARE = 0.1
 """The same for lengths, latencies and prices, as a share of them: 0.006 on the price scale."""
 FAR_SHARE = 0.5
-"""How far a score may move, as a share of its distance to the best, on top of the tolerance."""
+"""How far the distance of a score to the best may change, as a share of it, on top of the tolerance."""
 ALL_MOVED = 2.0
 """How far the score of the best may move, in tolerances; what all have in common changes no choice."""
 MOST_MOVED = 4.0
-"""How far the distance of any score to the best may move, in tolerances."""
+"""How far the distance of any score to the best may change in all, in tolerances."""
 PROMPT_STEP = 0.1
+"""Of the best model's expected quality: prompts in one step may share a ranking."""
 BEHIND_STEP = 0.02
+"""The same of how far the scores are behind the best on average."""
 MOST_MOVES = 256
 """Earlier columns that a column remembers its distance to."""
 
@@ -59,7 +62,9 @@ def stands(ranking: Ranking, column: Column, tolerance: float, qualities: Sequen
     if qualities is None:
         qualities = column.quality
     floor = ranking.min_quality
-    if floor > 0.0 and any((one >= floor) != (was >= floor) for one, was in zip(qualities, ranking.qualities)):
+    if floor > 0.0 and any(
+        (one >= floor) != (was >= floor) for one, was in zip(qualities, ranking.qualities, strict=True)
+    ):
         return False
     scores = rescored(ranking, column, qualities)
     best, first = max([scores[i] for i in order]), order[0]
@@ -69,7 +74,7 @@ def stands(ranking: Ranking, column: Column, tolerance: float, qualities: Sequen
     return (
         abs(raised) <= ALL_MOVED * tolerance
         and _is_first_the_same(ranking, scores, best)
-        and all([move <= most and move <= bound for move, bound in moves])
+        and all(move <= most and move <= bound for move, bound in moves)
         and (not ranking.explores or _hopeful(ranking, column, scores, best) == ranking.plan.hopeful)
     )
 
@@ -127,7 +132,9 @@ def _is_first_the_same(ranking: Ranking, scores: Sequence[float], best: float) -
     if len(order) == equals or max(others := [scores[i] for i in order[equals:]]) < bar:
         return True
     price = ranking.costs[order[0]]
-    return not any(score >= bar and _same(ranking.costs[i], price) for i, score in zip(order[equals:], others))
+    return not any(
+        score >= bar and _same(ranking.costs[i], price) for i, score in zip(order[equals:], others, strict=True)
+    )
 
 
 def _hopeful(ranking: Ranking, column: Column, scores: Sequence[float], best: float) -> int | None:
@@ -148,9 +155,9 @@ def _moves(ranking: Ranking, column: Column) -> Sequence[float]:
         if len(column.moves) >= MOST_MOVES:
             column.moves.clear()
         _, b, c, d = shares
-        c /= DECADES
+        c, typical = c / DECADES, TYPICAL_OUTPUT_TOKENS
         moves = column.moves[old.number, shares] = [
-            b * (one - was) + d * (two - past) - c * log10((new or TYPICAL_OUTPUT_TOKENS) / (length or TYPICAL_OUTPUT_TOKENS))
+            b * (one - was) + d * (two - past) - c * log10((new or typical) / (length or typical))
             for one, was, two, past, new, length in zip(
                 column.performance,
                 old.performance,

@@ -97,7 +97,7 @@ class DecisionLog:
         return record
 
 
-def render(record: DecisionRecord, *, with_messages: bool = True, full: bool = False) -> dict[str, object]:
+def render(record: DecisionRecord, *, with_messages: bool = True, full: bool = False) -> dict[str, Any]:
     """Put a record into plain data, below 4 KB, or with `full` however long.
 
     What nodes said of errors may be left out, as it may quote a prompt.
