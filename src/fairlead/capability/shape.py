@@ -20,11 +20,11 @@ _INLINE = re.compile(r"\s\(?[A-Ja-j][.):]\s")
 
 _NUMBER = re.compile(r"\d+")
 
-_PAIRED = 16
-_SQUARED = 12
+_PAIRED = 15
+_SQUARED = 11
 _LEFT, _RIGHT = (itemgetter(*one) for one in zip(*combinations(range(_PAIRED), 2), strict=True))
 _ASKED = 7
-N_SHAPE = 1 + (_PAIRED + 2) + _PAIRED * (_PAIRED - 1) // 2 + _SQUARED + _ASKED
+N_SHAPE = 1 + (_PAIRED + 1) + _PAIRED * (_PAIRED - 1) // 2 + _SQUARED + _ASKED
 """How many numbers a shape is: a constant, the features, products of pairs, squares, what is offered and asked for."""
 _CONSTANT = 2.0
 
@@ -49,7 +49,6 @@ def _base(read: str, chars: int) -> list[float]:
         log(max(chars - len(read) + len(question), 0) + 1.0) - 5.0,
         *(_options(options) if has_options else (0.0, 0.0, 0.0)),
         (_count(data, _DIGITS) / n - 0.02) / 0.035,
-        (_count(data, _CAPITALS) / n - 0.045) / 0.03,
         (_count(data, _SIGNS) / n - 0.01) / 0.02,
         (n / (read.count(" ") + read.count("\n") + 1.0) - 5.8) / 0.8,
         log(question.count("\n") + 1.0) * 2.0,
@@ -58,7 +57,6 @@ def _base(read: str, chars: int) -> list[float]:
         1.0 if question.endswith("?") else -1.0,
         1.0 if "?" in read else -1.0,
         1.0 if question.endswith(".") else -1.0,
-        1.0 if read[:1].islower() else 0.0,
         2.0 if "__" in read else 0.0,
         1.0 if has_options else 0.0,
     ]

@@ -86,6 +86,11 @@ def _facts(config: "Config") -> list[tuple[str, str]]:
         facts.append(("alias", f"{name} = {target}"))
     for name, members in config.fallbacks.items():
         facts.append(("fallback", f"{name}, then {', '.join(members)}"))
+    facts += [("cascade", f"{one.name} = {' > '.join(one.models)}") for one in config.cascades]
+    if config.state.enabled:
+        facts.append(("state", config.state.path or "in your state folder, one file for each port"))
+    if config.state.log_prompts != "none":
+        facts.append(("prompts", f"are stored: {config.state.log_prompts.value}"))
     return [*facts, ("callers", _callers(config)), ("admin", _admins(config))]
 
 

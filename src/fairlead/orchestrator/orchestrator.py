@@ -8,10 +8,10 @@ import msgspec
 
 from fairlead.backends.contract import Backend
 from fairlead.capability.features import features_of
-from fairlead.categories.contract import Detector
+from fairlead.categories import Detector, RuleDetector
 from fairlead.clock import steady_s, wall_s
 from fairlead.dialects.contract import Call, ErrorInfo, Operation
-from fairlead.domain import Model, Node, Task, TaskCategory
+from fairlead.domain import Model, Node, RoutingStrategy, Task, TaskCategory
 from fairlead.engine.dispatch import Dispatch
 from fairlead.engine.events import EventBus
 from fairlead.engine.fleet import Fleet
@@ -22,8 +22,8 @@ from fairlead.orchestrator.exchange import RENEWAL_S, Exchange, Step
 from fairlead.orchestrator.reply import Reply
 from fairlead.orchestrator.timeouts import Timeouts
 from fairlead.rng import fresh_prefix
-from fairlead.routing.contract import RoutingSettings, Strategy
-from fairlead.routing.engine import ModelChoice
+from fairlead.routing import RoutingSettings, Strategy, make_strategy
+from fairlead.routing.engine import ModelChoice, RoutingEngine
 
 SWEEP_S = 1.0
 _CATEGORIES = frozenset(TaskCategory)
@@ -84,8 +84,8 @@ class ModelOrchestrator:
 
     def __init__(
         self,
-        fleet: Fleet,
-        detector: Detector,
+        fleet: Fleet | None = None,
+        detector: Detector | None = None,
         *,
         retries: RetryPolicy | None = None,
         timeouts: CallTimeouts | None = None,
@@ -96,8 +96,8 @@ class ModelOrchestrator:
         self.loop = asyncio.get_running_loop()
         self.clock: Callable[[], float] = steady_s
         self.wall_clock: Callable[[], float] = wall_s
-        self.fleet = fleet
-        self.detector = detector
+        self.fleet = fleet or Fleet(make_strategy(RoutingStrategy.HYBRID), engine=RoutingEngine())
+        self.detector = detector or RuleDetector()
         self.bus = EventBus()
         self.targets: dict[str, Target] = {}
         self.timeouts_of_calls = timeouts or CallTimeouts()
