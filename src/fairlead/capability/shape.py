@@ -13,18 +13,18 @@ from operator import itemgetter, mul
 _LIMIT = 2.0
 """Where a feature ends: an extraordinary prompt is not judged by how extraordinary it is."""
 _DIGITS = b"0123456789"
-_CAPITALS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _SIGNS = b"=+*/^<>$\\{}()|~[]"
 _OPTION = re.compile(r"\n\(?[A-Ja-j][.):] *([^\n]*)")
 _INLINE = re.compile(r"\s\(?[A-Ja-j][.):]\s")
 
+_LETTERS = tuple(tuple(letter + end for letter in three) for three in ("ABC", "abc") for end in ".):")
 _NUMBER = re.compile(r"\d+")
 
-_PAIRED = 15
+_PAIRED = 14
 _SQUARED = 11
 _LEFT, _RIGHT = (itemgetter(*one) for one in zip(*combinations(range(_PAIRED), 2), strict=True))
 _ASKED = 7
-N_SHAPE = 1 + (_PAIRED + 1) + _PAIRED * (_PAIRED - 1) // 2 + _SQUARED + _ASKED
+N_SHAPE = 1 + (_PAIRED + 2) + _PAIRED * (_PAIRED - 1) // 2 + _SQUARED + _ASKED
 """How many numbers a shape is: a constant, the features, products of pairs, squares, what is offered and asked for."""
 _CONSTANT = 2.0
 
@@ -81,9 +81,9 @@ def _parted(read: str) -> tuple[str, list[str]]:
     options = _OPTION.findall(read)
     if len(options) > 1:
         return _OPTION.split(read, maxsplit=1)[0].rstrip(), options
-    for a, b in (("A.", "B."), ("A)", "B)"), ("a)", "b)"), ("a.", "b."), ("A:", "B:"), ("a:", "b:")):
+    for a, b, c in _LETTERS:
         first = max(read.rfind(f" {a} "), read.rfind(f" ({a} "))
-        if first > 0 and read.find(f"{b} ", first + 3) > 0:
+        if first > 0 and 0 < read.find(f"{b} ", first) < read.find(f"{c} ", first):
             return read[:first].rstrip(), [one for one in _INLINE.split(read[first:]) if one.strip()]
     return read.rstrip(), []
 

@@ -37,8 +37,15 @@ class Decision(msgspec.Struct, gc=False):
 
     @property
     def propensity(self) -> float | None:
-        """The chance that this model had, for off-policy estimates; without a ranking of models, this candidate."""
-        return self.choice.propensity if self.models is None else self.models.propensity
+        """The chance that this candidate had, for off-policy estimates; None where it is not known.
+
+        The chance that its models came first, times that of being picked among their nodes, load being as it was and no
+        node on probation.
+        """
+        among_nodes = self.choice.propensity
+        if self.models is None or among_nodes is None:
+            return among_nodes
+        return self.models.propensity * among_nodes
 
     @property
     def is_explored(self) -> bool:
