@@ -1,5 +1,6 @@
 """Features: the same everywhere, bounded, of the stated form, and without the prompt in them."""
 
+import json
 import subprocess
 import sys
 
@@ -54,6 +55,34 @@ def test_the_middle_of_a_long_prompt_is_not_read_but_tells_prompts_apart() -> No
 def test_order_and_case_of_words_are_not_features() -> None:
     words = slice(N_SHAPE, None)
     assert features_of("Sort the List").indices[words] == features_of("list sort the").indices[words]
+
+
+@pytest.mark.parametrize("prompt", [QUESTION, f"Tell me\n{QUESTION}", "word " * 800, "Sort it:\n  a\n\tb"])
+def test_gaps_and_case_are_not_features(prompt: str) -> None:
+    values, indices = features_of(prompt).values, features_of(prompt).indices
+    for same in (f"\n{prompt}\n\n", prompt.replace(" ", "  "), prompt.replace(" ", "\t"), prompt.lower()):
+        assert features_of(same).indices == indices
+        assert features_of(same).values == pytest.approx(values, abs=0.01)
+
+
+def test_lettered_options_in_one_line_have_the_shape_of_those_in_lines() -> None:
+    lines = QUESTION.removesuffix("\nAnswer:")
+    one, other = (features_of(prompt).values[3:6] for prompt in (lines, lines.replace("\n", " ")))
+    assert one[0] != 0.0
+    assert other == pytest.approx(one)
+    assert features_of("a paper by J. A. Smith and B. Jones on tea").values[3:6] == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("prompt", ["{request}\n\nFunctions: {functions}", "Tools: {functions}\n\n{request}"])
+def test_how_much_is_offered_and_asked_for_shows_wherever_it_stands(prompt: str) -> None:
+    def asked(functions: int, request: str) -> tuple[float, ...]:
+        offer = json.dumps([{"name": f"f{i}", "parameters": {}} for i in range(functions)])
+        return features_of(prompt.format(request=request, functions=offer)).values[N_SHAPE - 7 : N_SHAPE]
+
+    once, twice = "What is the weather in Rome today?", "What is the weather in Rome and in Oslo today?"
+    assert asked(1, once)[1] < asked(3, once)[1]
+    assert asked(2, once)[2] < asked(2, twice)[2]
+    assert features_of(once).values[N_SHAPE - 7 : N_SHAPE] == (0.0,) * 7
 
 
 def test_lettered_options_change_the_shape() -> None:

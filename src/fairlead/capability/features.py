@@ -1,6 +1,7 @@
 """What learning sees of a prompt: its shape (`shape`), and which words occur in it, hashed.
 
-The features are those of the opening and the end, so that a prompt of any length costs the same.
+The features are those of the opening and the end, so that a prompt of any length costs the same. Gaps count as one
+space and letters without their case, so that the same request typed otherwise has the same features.
 """
 
 import zlib

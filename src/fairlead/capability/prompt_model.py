@@ -6,7 +6,8 @@ learnt the category's rate stands. Solved by dual coordinate ascent (Yu, Huang, 
 for logistic regression and maximum entropy models", Machine Learning 2011): each label has a dual variable, at the
 optimum a = score - p, and u = sum(a x) / shared penalty, v_m = sum(a x of m) / own penalty. A visit moves one dual
 variable by a Newton step, later ones by a part of it: on real data, one pass at that pace is nearly as good as the
-optimum, and full steps are much worse. `fit` visits all labels several times; `learn` visits a new one once.
+optimum, and full steps are much worse. `fit` visits all labels several times, and then keeps as much of what it found
+as holds on prompts not learnt from (`trust`); `learn` visits a new one once.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,10 @@
-"""The shape of a prompt: length, lettered options, digits, signs, lines, whether it asks; each on a scale of about one.
+"""The shape of a prompt: length, lettered options, digits, signs, lines, questions; each on a scale of about one.
 
 How hard a prompt is shows in its shape more than in any word: options that look alike, numbers to work out, a long
 story before the question. The shape is also all that carries over to subjects never seen. Two of these together say
-more than each alone (a long question with short options), so products of pairs and squares are features as well.
+more than each alone (a long question with short options), so products of pairs and squares are features as well. How
+a prompt is typed is left out: capitals say nothing that the rest does not, and would make decisions hang on them.
+Prompts that offer functions have some features more: how many functions, and how many things they seem to ask for.
 """
 
 import re
@@ -16,14 +18,16 @@ _DIGITS = b"0123456789"
 _SIGNS = b"=+*/^<>$\\{}()|~[]"
 _OPTION = re.compile(r"\n\(?[A-Ja-j][.):] *([^\n]*)")
 _INLINE = re.compile(r"\s\(?[A-Ja-j][.):]\s")
-
-_LETTERS = tuple(tuple(letter + end for letter in three) for three in ("ABC", "abc") for end in ".):")
+_LETTERS = tuple([letter + end for letter in three] for three in ("ABC", "abc") for end in ".):")
+"""How the first three options of a line may begin; two alone may be initials of a name."""
 _NUMBER = re.compile(r"\d+")
 
 _PAIRED = 14
 _SQUARED = 11
 _LEFT, _RIGHT = (itemgetter(*one) for one in zip(*combinations(range(_PAIRED), 2), strict=True))
 _ASKED = 7
+_LABEL_CHARS = 20
+"""What is no longer before the functions is their title, and the request stands behind them."""
 N_SHAPE = 1 + (_PAIRED + 2) + _PAIRED * (_PAIRED - 1) // 2 + _SQUARED + _ASKED
 """How many numbers a shape is: a constant, the features, products of pairs, squares, what is offered and asked for."""
 _CONSTANT = 2.0
@@ -64,16 +68,17 @@ def _base(read: str, chars: int) -> list[float]:
 
 
 def _asked(read: str, functions: int) -> tuple[float, ...]:
-    """Return how many functions are offered, how many things are asked for, and products of both."""
+    """Return how many functions are offered, how many things the words beside them seem to ask for, and a product."""
     if not functions:
         return (0.0,) * _ASKED
     start = read.find('{"')
-    prose = read[:start] if start > 20 else read[read.rfind("}") + 1 :]
+    words = read[:start] if start > _LABEL_CHARS else read[read.rfind("}") + 1 :]
     several = min(log(functions) / 0.7, _LIMIT)
-    ands = min(log(1.0 + prose.count(" and ") + prose.count(";") + prose.count(" also ")) - 0.5, _LIMIT)
-    numbers = min((log(1.0 + len(_NUMBER.findall(prose))) - 0.8) / 0.8, _LIMIT)
-    quotes = min(log(1.0 + prose.count("'") + prose.count('"')) - 0.5, _LIMIT)
-    return (1.0, several, ands, numbers, quotes, min((log(len(prose) + 1.0) - 5.0), _LIMIT), several * ands)
+    joined = min(log(1.0 + words.count(" and ") + words.count(" also ") + words.count(";")) - 0.5, _LIMIT)
+    numbers = min((log(1.0 + len(_NUMBER.findall(words))) - 0.8) / 0.8, _LIMIT)
+    quoted = min(log(1.0 + words.count("'") + words.count('"')) - 0.5, _LIMIT)
+    length = min(log(len(words) + 1.0) - 5.0, _LIMIT)
+    return (1.0, several, joined, numbers, quoted, length, several * joined)
 
 
 def _parted(read: str) -> tuple[str, list[str]]:
