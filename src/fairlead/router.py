@@ -23,6 +23,7 @@ from fairlead.rng import fresh_prefix, key_of
 from fairlead.routing import RoutingSettings, make_strategy
 from fairlead.routing.candidate import Candidate
 from fairlead.routing.engine import RoutingEngine
+from fairlead.routing.roster import check_model
 
 MOST_GIVEN = 1_000
 """Tasks that feedback can still be given for."""
@@ -66,6 +67,29 @@ class ModelPool:
             return self._instances[model_id]
         except KeyError:
             raise UnknownModelError(_unknown(model_id, self._instances)) from None
+
+
+class Wishes(msgspec.Struct, frozen=True, gc=False):
+    """What is asked of the choice of a model. Raises ValueError for what is out of range."""
+
+    quality: float | None = None
+    min_quality: float | None = None
+    max_cost_usd: float | None = None
+    max_latency_s: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("quality", "min_quality"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise ValueError(f"{name} must be between 0 and 1, not {value!r}")
+        for name in ("max_cost_usd", "max_latency_s"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise ValueError(f"{name} must be above 0, not {value!r}")
+
+
+NO_WISHES = Wishes()
+_NONE = (None, None, None, None)
 
 
 class RoutedTask(msgspec.Struct):
@@ -119,6 +143,7 @@ class TaskRouter:
         self._pending: dict[str, OrderedDict[str, Decision]] = {}
         self._model_of: dict[str, str] = {}
         self._given: OrderedDict[str, tuple[Candidate, TaskCategory, PromptFeatures | None]] = OrderedDict()
+        self._scores: dict[str, float] = {}
         """The most recent tasks and who was given them, for feedback."""
         self._instances: dict[str, Instance | None] = {}
         self.model_pool = ModelPool(self._instances)
@@ -140,6 +165,7 @@ class TaskRouter:
         """Add a model. Raises DuplicateModelError when the id is taken, ValueError for values that make no sense."""
         _check_model(model_id, weight, slots, skill or {})
         model = Model(model_id, capabilities, context_tokens, price, dict(skill or {}))
+        check_model(model)
         with self._lock:
             if model_id in self._pending:
                 raise DuplicateModelError(f"model {model_id!r} is registered already; unregister it first")
@@ -173,18 +199,27 @@ class TaskRouter:
         session: str | None = None,
         needs: frozenset[str] = frozenset(),
         quality: float | None = None,
+        min_quality: float | None = None,
+        max_cost_usd: float | None = None,
+        max_latency_s: float | None = None,
         task_id: str | None = None,
     ) -> str:
         """Choose a model for a prompt, open a pending entry on it, and return its id.
 
-        `quality` goes from 0, the cheapest that is good enough, to 1, the best whatever it costs; an engine reads it.
+        `quality` goes from 0, the cheapest that is good enough, to 1, the best whatever it costs; it and the limits are
+        for a router with an engine.
         Raises NoModelError when none is registered, NoCandidateError (with the reasons) when each is ruled out.
         """
-        return self._route(prompt, category, session, needs, task_id, quality).candidate.model.name
+        wishes = NO_WISHES
+        if (quality, min_quality, max_cost_usd, max_latency_s) != _NONE:
+            wishes = Wishes(quality, min_quality, max_cost_usd, max_latency_s)
+        return self._route(prompt, category, session, needs, task_id, wishes).candidate.model.name
 
-    def explain(self, prompt: str, *, category: TaskCategory | None = None) -> dict[str, object]:
+    def explain(
+        self, prompt: str, *, category: TaskCategory | None = None, quality: float | None = None
+    ) -> dict[str, object]:
         """Return a whole decision as plain data. It is a real one: it takes a turn, and leaves nothing pending."""
-        decision = self._route(prompt, category, None, frozenset(), None)
+        decision = self._route(prompt, category, None, frozenset(), None, Wishes(quality))
         with self._lock:
             if decision.candidate.model.name in self._pending:  # it may have left meanwhile
                 self._close(decision.candidate.model.name, decision.task.id)
@@ -192,10 +227,15 @@ class TaskRouter:
 
     @contextmanager
     def task(
-        self, prompt: str, *, category: TaskCategory | None = None, session: str | None = None
+        self,
+        prompt: str,
+        *,
+        category: TaskCategory | None = None,
+        session: str | None = None,
+        quality: float | None = None,
     ) -> Iterator[RoutedTask]:
         """Route a task and record its result: a failure when the block raises or calls `fail()`."""
-        decision = self._route(prompt, category, session, frozenset(), None)
+        decision = self._route(prompt, category, session, frozenset(), None, Wishes(quality))
         model_id = decision.candidate.model.name
         task = decision.task
         instance = self._instances.get(model_id)
@@ -231,7 +271,7 @@ class TaskRouter:
             self._require(model_id)
             now_s = self._clock()
             self._expire(now_s)
-            category = None if category is None else TaskCategory(category)
+            category = None if category is None else _as_category(category)
             pending = self._pending[model_id]
             closing = next(iter(pending), None) if task_id is None else task_id
             decision = self._close(model_id, closing) if closing is not None else None
@@ -245,8 +285,8 @@ class TaskRouter:
     def record_feedback(self, task_id: str, score: float) -> None:
         """Say what the answer to a task was worth, in [0, 1]: by a test, a judge, or a thumb (0 or 1).
 
-        It counts beside the task's result. Raises ValueError for a score out of range, UnknownTaskError for a task that
-        was not routed here or is long past.
+        It counts beside the task's result, once: a later score takes the place of an earlier one. Raises ValueError for
+        a score out of range, UnknownTaskError for a task that was not routed here or is long past.
         """
         if not 0 <= score <= 1:
             raise ValueError(f"a score must be between 0 and 1, not {score!r}")
@@ -255,9 +295,12 @@ class TaskRouter:
                 raise UnknownTaskError(f"task {task_id!r} was not routed here, or is long past")
             candidate, category, features = self._given[task_id]
             now_s = self._clock()
-            candidate.judge(category, score, now_s)
+            previous = self._scores.get(task_id)
+            self._scores[task_id] = score
+            candidate.judge(category, score, now_s, previous)
             if self._fleet.engine is not None:
-                self._fleet.engine.learn_score(candidate.model.name, category, score, now_s, features)
+                name = candidate.model.name
+                self._fleet.engine.learn_score(name, category, score, now_s, features, previous=previous)
 
     # -- what was learnt
 
@@ -268,6 +311,8 @@ class TaskRouter:
 
     def import_state(self, state: Mapping[str, object]) -> None:
         """Take over what `export_state` gave. Raises FairleadError for a part that is damaged; the rest is taken."""
+        if not isinstance(state, Mapping):
+            raise FairleadError(f"a state is what export_state gave, not {type(state).__name__}")
         damaged: list[str] = []
         with self._lock:
             recall(self._fleet, state, lambda name, error: damaged.append(f"{name}: {error}"))
@@ -345,7 +390,7 @@ class TaskRouter:
         session: str | None,
         needs: frozenset[str],
         task_id: str | None,
-        quality: float | None = None,
+        wishes: Wishes,
     ) -> Decision:
         if category is None:
             category = self._detector.detect(prompt)
@@ -364,14 +409,17 @@ class TaskRouter:
                 key = key_of(task_id)
             now_s = self._clock()
             self._expire(now_s)
-            task = Task(task_id, key, category, AUTO, needs, 0, 0, session, quality=quality, features=features)
+            task = Task(
+                task_id, key, category, AUTO, needs, 0, 0, session, None, wishes.max_cost_usd, None,
+                wishes.quality, wishes.min_quality, wishes.max_latency_s, features,
+            )  # fmt: skip
             decision = self._fleet.decide(task, now_s)
             model_id = decision.candidate.model.name
             self._pending[model_id][task_id] = decision
             self._model_of[task_id] = model_id
             self._given[task_id] = (decision.choice.picked, category, features)
             if len(self._given) > MOST_GIVEN:
-                self._given.popitem(last=False)
+                self._scores.pop(self._given.popitem(last=False)[0], None)
         if self._fleet.outbox:
             self._publish()
         return decision

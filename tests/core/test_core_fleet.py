@@ -142,7 +142,7 @@ def test_each_reason_is_counted_apart() -> None:
     with pytest.raises(NoCandidateError) as caught:
         fleet.decide(task_of(model="auto", needs=frozenset({"audio"})), 0.0)
     assert caught.value.reasons == {"circuit open": 1, "refuses this model": 1, "lacks a capability": 2}
-    assert "2 x lacks a capability (b, b)" in str(caught.value)
+    assert "2 x lacks a capability (b, b: audio)" in str(caught.value)
 
 
 # -- fallbacks

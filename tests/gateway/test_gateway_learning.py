@@ -164,3 +164,42 @@ def test_a_damaged_document_costs_only_itself(tmp_path: Path) -> None:
     run(main())
     with StateStore.open(Path(str(state.path)), state, print) as store:
         assert store.load("candidates")
+
+
+def test_a_reset_is_kept_over_a_restart_too(tmp_path: Path) -> None:
+    state = StateConfig(path=str(tmp_path / "state.db"))
+
+    async def main() -> None:
+        async with FakeProvider(models=("one",)) as one, FakeProvider(models=("two",)) as two:
+            nodes = (node(one), node(two, "b"))
+            async with gateway(*nodes, routing=STEADY, state=state) as running:
+                for _ in range(8):
+                    answer = await ask(running, CHAT, auto())
+                    decision = answer.headers["x-fairlead-decision"]
+                    await ask(running, "/v1/feedback", {"id": decision, "score": 0.1})
+            async with gateway(*nodes, routing=STEADY, state=state) as running:
+                assert (await ask(running, "/admin/reset", {})).status == 200
+            async with gateway(*nodes, routing=STEADY, state=state) as running:
+                fleet = running.orchestrator.fleet
+                assert [candidate.evidence.weight for candidate in fleet.candidates()] == [0.0, 0.0]
+                assert fleet.engine is not None
+                assert fleet.engine.scorer.estimate("one", TaskCategory.CODING, None, 0.0).weight == 0.0
+
+    run(main())
+
+
+def test_a_refused_decision_says_who_was_ruled_out_and_why() -> None:
+    async def main() -> None:
+        async with (
+            FakeProvider(models=("cheap",)) as one,
+            FakeProvider(models=("good",)) as two,
+            gateway(node(one), node(two, "b"), models=(CHEAP, GOOD)) as running,
+        ):
+            answer = await ask(running, CHAT, auto(), headers={"x-fairlead-min-quality": "0.99"})
+            assert answer.status == 400
+            name = f"/v1/decisions/{answer.headers['x-fairlead-decision']}"
+            told = (await ask(running, name, method="GET")).json
+            assert "min_quality 0.99" in told["error"]
+            assert told["ruled_out"] == {"expected quality too low": 2}
+
+    run(main())

@@ -41,8 +41,7 @@ def test_feedback_outweighs_results(engine: RoutingEngine | None) -> None:
     for i in range(60):
         model = router.route_task(CODE, task_id=f"t{i}")
         router.record_task_result(model, True, 0.1, task_id=f"t{i}")
-        for _ in range(3):
-            router.record_feedback(f"t{i}", 1.0 if model == "good" else 0.0)
+        router.record_feedback(f"t{i}", 1.0 if model == "good" else 0.0)
         clock.advance(1.0)
     assert [router.route_task(CODE) for _ in range(20)].count("good") >= 18
     assert router.model_metrics("bad").failed_tasks == 0, "feedback is no result"
@@ -97,3 +96,39 @@ def test_a_damaged_part_is_named_and_the_rest_is_taken() -> None:
     kept = router.export_state() | {"scorer": {"format": 99}}
     with pytest.raises(FairleadError, match="scorer"):
         router.import_state(kept)
+
+
+def test_a_score_counts_once_and_the_last_one_stands() -> None:
+    def weight(scores: list[float]) -> tuple[float, float]:
+        router = TaskRouter(engine=RoutingEngine(STEADY), clock=ManualClock())
+        router.register_model("m")
+        router.register_model("n")
+        model = router.route_task(CODE, task_id="t")
+        router.record_task_result(model, True, 0.1, task_id="t")
+        for score in scores:
+            router.record_feedback("t", score)
+        evidence = router._fleet.models[model][model].evidence
+        return evidence.successes, evidence.weight
+
+    assert weight([0.2, 0.9, 1.0]) == pytest.approx(weight([1.0]))
+    assert weight([1.0] * 10) == pytest.approx(weight([1.0]))
+
+
+@pytest.mark.parametrize(
+    "wish", [{"quality": 5.0}, {"min_quality": float("nan")}, {"max_cost_usd": 0.0}, {"max_latency_s": -1.0}]
+)
+def test_a_wish_out_of_range_is_refused_whoever_is_registered(wish: dict[str, float]) -> None:
+    router = TaskRouter()
+    router.register_model("m")
+    with pytest.raises(ValueError, match=next(iter(wish))):
+        router.route_task(CODE, **wish)  # type: ignore[arg-type]
+
+
+def test_a_price_or_skill_that_makes_no_sense_is_refused_at_once() -> None:
+    router = TaskRouter()
+    for price in (Price(-1.0, 2.0), Price(float("nan"), 2.0)):
+        with pytest.raises(ValueError, match="price"):
+            router.register_model("m", price=price)
+    with pytest.raises(ValueError, match="skill"):
+        router.register_model("m", skill={"cooking": 0.3})  # type: ignore[dict-item]
+    assert router.health_check() == {}

@@ -187,6 +187,13 @@ class DecayedBeta:
         self._drift(now_s)
         return True
 
+    def exchange(self, previous: float, score: float, now_s: float) -> None:
+        """Let a score take the place of one that was counted before; of one long forgotten little is left to change."""
+        self.decay(now_s)
+        moved = min(max(score - previous, -self.successes), self.failures)
+        self.successes += moved
+        self.failures -= moved
+
     def add_up(self, parts: Iterable["DecayedBeta"], now_s: float) -> None:
         """Become the sum of other evidence, each part decayed to the same moment."""
         self.decay(now_s)

@@ -60,12 +60,8 @@ class ModelRates:
         posterior.add(score, now_s, weight)
 
     def exchange(self, category: TaskCategory, previous: float, score: float, now_s: float) -> None:
-        """Let a score take the place of one that was added before; one long forgotten changes little."""
-        posterior = self._posteriors.setdefault(category, Posterior(self._half_life_s))
-        posterior.decay(now_s)
-        moved = min(max(score - previous, -posterior.successes), posterior.failures)
-        posterior.successes += moved
-        posterior.failures -= moved
+        """Let a score take the place of one that was added before."""
+        self._posteriors.setdefault(category, Posterior(self._half_life_s)).exchange(previous, score, now_s)
 
     def add_batch(self, category: TaskCategory, successes: float, failures: float, now_s: float) -> None:
         """Record many outcomes of one moment; their order means nothing, so no change is looked for in it."""

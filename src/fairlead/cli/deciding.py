@@ -3,6 +3,8 @@
 import asyncio
 from typing import Any
 
+import msgspec
+
 from fairlead.categories import detector_named
 from fairlead.clock import steady_s
 from fairlead.config import Config, NodeConfig, NodeKind
@@ -19,9 +21,9 @@ _ASK_S = 2.0
 
 
 def decide_once(
-    config: Config, prompt: str, *, model: str = AUTO, category: TaskCategory | None = None
+    config: Config, prompt: str, *, model: str = AUTO, category: TaskCategory | None = None, **wishes: float | None
 ) -> dict[str, Any]:
-    """Return a decision in full; nodes that list no models are asked for them.
+    """Return a decision in full; nodes that list no models are asked for them. `wishes` are those of a `Task`.
 
     The same prompt and seed give the same decision. Raises RoutingError where no candidate is left.
     """
@@ -33,6 +35,7 @@ def decide_once(
         model=model,
         input_tokens=len(prompt) // _CHARS_PER_TOKEN,
     )
+    task = msgspec.structs.replace(task, **wishes)
     now_s = steady_s()
     try:
         record: dict[str, Any] = describe(build_fleet(config, seen, now_s).decide(task, now_s), shown=None)

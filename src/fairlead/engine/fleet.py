@@ -289,7 +289,9 @@ class Fleet(Directory):
         self.strategy = strategy
 
     def forget(self) -> None:
-        """Drop all evidence and totals; leases and circuits stay."""
+        """Drop all evidence and totals, of those too that have not joined yet; leases and circuits stay."""
+        self.version += 1
+        self._recalled.clear()
         for candidate in self.candidates():
             candidate.forget()
         self.strategy.forget()

@@ -27,10 +27,13 @@ def nothing_there(task: Task, known: Sequence[str], *, is_known: bool) -> NoMode
 def all_ruled_out(task: Task, rejected: Sequence[Rejection], retry_after_s: float | None) -> NoCandidateError:
     """Say what rules each candidate out, with the first few names for each reason."""
     reasons = Counter(one.reason.value for one in rejected)
-    told = ", ".join(f"{count} x {reason} ({_names(rejected, reason)})" for reason, count in sorted(reasons.items()))
+    told = ", ".join(f"{count} x {reason} ({_where(rejected, reason)})" for reason, count in sorted(reasons.items()))
     return NoCandidateError(f"no candidate for {task.model!r} can take the task now: {told}", reasons, retry_after_s)
 
 
-def _names(rejected: Sequence[Rejection], reason: str) -> str:
-    names = [one.candidate.node.name for one in rejected if one.reason.value == reason]
-    return ", ".join(names[:NODES_TOLD]) + (", ..." if len(names) > NODES_TOLD else "")
+def _where(rejected: Sequence[Rejection], reason: str) -> str:
+    """Return the names of the nodes, and what the first of them lacks."""
+    those = [one for one in rejected if one.reason.value == reason]
+    names = ", ".join(one.candidate.node.name for one in those[:NODES_TOLD])
+    detail = f": {those[0].detail}" if those[0].detail else ""
+    return names + (", ..." if len(those) > NODES_TOLD else "") + detail

@@ -9,6 +9,7 @@ from fairlead.errors import BadRequestError, UnknownStrategyError
 from fairlead.gateway.guard import Caller
 from fairlead.gateway.http import Request, Responder
 from fairlead.gateway.reply import send_error
+from fairlead.gateway.wishes import WishReader
 from fairlead.orchestrator.orchestrator import ModelOrchestrator
 from fairlead.routing import make_strategy
 from fairlead.telemetry.decision_log import render
@@ -25,8 +26,9 @@ class _Strategy(msgspec.Struct, forbid_unknown_fields=True):
 class Admin:
     """Answers operators. What changes something needs an admin key, or the local Unix socket."""
 
-    def __init__(self, orchestrator: ModelOrchestrator, recorder: Recorder) -> None:
+    def __init__(self, orchestrator: ModelOrchestrator, recorder: Recorder, wishes: WishReader) -> None:
         self._orchestrator = orchestrator
+        self._wishes = wishes
         self._recorder = recorder
 
     def routes(self) -> dict[tuple[str, str], Route]:
@@ -96,6 +98,7 @@ class Admin:
     def _reset(self, request: Request, responder: Responder) -> None:
         del request
         self._orchestrator.fleet.forget()
+        self._wishes.forget()
         self._recorder.metrics.clear()
         responder.send(200, JSON, b'{"reset":true}')
 

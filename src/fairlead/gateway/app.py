@@ -61,7 +61,7 @@ class Gateway:
         self._via_line = f"{VIA.decode()}: {orchestrator.prefix}\r\n".encode()
         self._usual_head = self._via_line + _JSON_LINE
         self._lists = ModelLists(orchestrator)
-        self._admin = Admin(orchestrator, recorder)
+        self._admin = Admin(orchestrator, recorder, wishes)
         self._is_draining = False
         self._routes: dict[tuple[str, str], Route] = {
             **self._lists.routes(),

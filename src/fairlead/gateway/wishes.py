@@ -31,6 +31,11 @@ class WishReader:
         self._settings = settings
         self._strategies: dict[str, Strategy] = {}
 
+    def forget(self) -> None:
+        """Drop what these strategies learnt."""
+        for strategy in self._strategies.values():
+            strategy.forget()
+
     def read(self, headers: dict[bytes, bytes], caller: Caller) -> Wishes:
         """Return what is wished. Raises BadRequestError, naming the header, for what makes no sense."""
         wishes = Wishes(tenant=caller.tenant, max_cost_usd=caller.max_cost_usd)

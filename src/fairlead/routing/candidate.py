@@ -172,13 +172,16 @@ class Candidate:
             self.evidence.sum_up(self._by_category.values(), now_s)
         self._refresh(now_s)
 
-    def judge(self, category: TaskCategory, score: float, now_s: float) -> None:
-        """Learn from what an answer was worth, in [0, 1]; the counts of tasks stay as they are."""
+    def judge(self, category: TaskCategory, score: float, now_s: float, previous: float | None = None) -> None:
+        """Learn from what an answer was worth, in [0, 1]; the counts of tasks stay as they are.
+
+        The score takes the place of a `previous` one of the same answer.
+        """
         own = self._by_category.get(category)
         if own is None:
             own = self._by_category[category] = Evidence(self._half_life_s)
-        self.evidence.judge(score, now_s)
-        if own.judge(score, now_s):
+        self.evidence.judge(score, now_s, previous)
+        if own.judge(score, now_s, previous):
             self.evidence.sum_up(self._by_category.values(), now_s)
         self._refresh(now_s)
 

@@ -52,10 +52,17 @@ class Evidence(DecayedBeta):
             self.latency_sum_s += latency_s
         return self.count_whole(success, now_s)
 
-    def judge(self, score: float, now_s: float) -> bool:
-        """Record what an answer was worth; it says nothing about latency. Returns as `add` does."""
+    def judge(self, score: float, now_s: float, previous: float | None = None) -> bool:
+        """Record what an answer was worth, in place of a `previous` score of the same; it says nothing about latency.
+
+        Returns as `add` does.
+        """
         latency_s = self.latency_s
-        changed = self.count(score, 1.0, now_s)
+        changed = False
+        if previous is None:
+            changed = self.count(score, 1.0, now_s)
+        else:
+            self.exchange(previous, score, now_s)
         if latency_s is not None:
             self.latency_sum_s = latency_s * self.successes
         return changed
