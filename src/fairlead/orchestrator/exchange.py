@@ -16,7 +16,7 @@ from fairlead.dialects.contract import Call, ErrorInfo, Operation, ProviderError
 from fairlead.domain import Outcome, Task
 from fairlead.engine.decision import Decision
 from fairlead.engine.dispatch import Action, Dispatch, Phase, Refuse, Send, Wait
-from fairlead.errors import BadRequestError, Fault, MalformedAnswerError, NoCandidateError
+from fairlead.errors import BadRequestError, Fault, MalformedAnswerError, NoCandidateError, RoutingError
 from fairlead.orchestrator.reading import fault_in_stream, read_retry_after, routing_error
 from fairlead.orchestrator.reply import Reply
 
@@ -75,6 +75,7 @@ class Exchange:
         "decisions",
         "dispatch",
         "ended_s",
+        "error",
         "fault",
         "first_s",
         "has_begun",
@@ -128,6 +129,8 @@ class Exchange:
         self.is_over = False
         self.fault: Fault | None = None
         """What ended it, where it did not end well."""
+        self.error: RoutingError | None = None
+        """Why routing gave up, where it did."""
         self.usage: Usage | None = None
         self.step: Step | None = None
         """Where it is part of a cascade."""
@@ -217,7 +220,7 @@ class Exchange:
             self._act(self.dispatch.resume(self._orchestrator.clock()))
 
     def _refuse(self, action: Refuse) -> None:
-        error = action.error
+        self.error = error = action.error
         if action.fault is None and error is not None and not self.decisions:
             self._give_up(routing_error(error), error.retry_after_s if isinstance(error, NoCandidateError) else None)
         else:
