@@ -70,9 +70,12 @@ def test_what_cannot_be_used_is_said_and_nothing_is_written(tmp_path: Path, cont
 
 
 def test_where_it_cannot_be_written_is_said(rows: Path, tmp_path: Path) -> None:
-    result = run(rows, "-o", tmp_path / "nowhere" / "w")
-    assert isinstance(result.exception, FairleadError)
-    assert "cannot be written" in str(result.exception)
+    for out in (tmp_path / "nowhere" / "w", tmp_path, rows / "w"):
+        result = run(rows, "-o", out)
+        assert isinstance(result.exception, FairleadError)
+        assert f"{out} cannot be written: " in str(result.exception)
+        assert "held out" not in result.output  # it was said before the work, not after
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
 
 
 def test_it_is_a_command() -> None:

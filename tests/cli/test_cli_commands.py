@@ -122,7 +122,57 @@ class TestCheck:
         path.write_text("strategy: hybird\nnodes: [{url: http://a}]")
         error = run("check", path).exception
         assert isinstance(error, ConfigError)
-        assert str(error).startswith(f"{path}: strategy: unknown routing strategy 'hybird'; did you mean 'hybrid'?")
+        assert str(error).startswith(f"{path}:1: strategy: unknown routing strategy 'hybird'; did you mean 'hybrid'?")
+
+    def test_what_serve_would_refuse_is_told_with_its_lines(self, run: Run, tmp_path: Path) -> None:
+        path = tmp_path / "f.yaml"
+        path.write_text(
+            "strategy: hybird\n"
+            "detector: ruels\n"
+            "nodes: [{url: 'http://a', models: [m, n]}]\n"
+            "cascades:\n"
+            "- {name: x, models: [m, n]}\n"
+            "- name: y\n"
+            "  models: [m, n]\n"
+            "  check:\n"
+            "    plugin: nobody\n"
+        )
+        error = run("check", path).exception
+        assert isinstance(error, ConfigError)
+        said = str(error).splitlines()
+        assert [line.split(" unknown ")[0] for line in said] == [
+            f"{path}:1: strategy:",
+            f"{path}:2: detector:",
+            f"{path}:9: cascades[1].check.plugin:",
+        ]
+        assert "unknown task category detector 'ruels'; there are: rules, trained:PATH" in said[1]
+        assert "unknown check 'nobody'; there are: " in said[2]
+
+    @pytest.mark.parametrize(("content", "says"), [(None, "cannot be read: No such file"), (b"damaged", "weights: ")])
+    def test_a_detector_whose_weights_cannot_be_used(
+        self, run: Run, tmp_path: Path, content: bytes | None, says: str
+    ) -> None:
+        weights = tmp_path / "weights"
+        if content is not None:
+            weights.write_bytes(content)
+        (tmp_path / "f.yaml").write_text(f"nodes: [{{url: 'http://a'}}]\ndetector: trained:{weights}\n")
+        error = run("check", tmp_path / "f.yaml").exception
+        assert isinstance(error, ConfigError)
+        assert str(error).startswith(f"{tmp_path / 'f.yaml'}:2: detector: ")
+        assert says in str(error)
+
+    def test_a_plugin_that_cannot_be_imported_is_a_sentence(
+        self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(name: str) -> object:
+            raise ImportError(f"no module for {name}")
+
+        monkeypatch.setattr("fairlead.orchestrator.checks.plugin_named", broken)
+        path = tmp_path / "f.yaml"
+        path.write_text("nodes: [{url: 'http://a'}]\ncascades: [{name: x, models: [m, n], check: {plugin: p}}]\n")
+        error = run("check", path).exception
+        assert isinstance(error, ConfigError)
+        assert str(error) == f"{path}:2: cascades[0].check.plugin: cannot be loaded: ImportError('no module for p')"
 
 
 class TestKey:

@@ -1,9 +1,14 @@
 """What a wrong file is told, to the letter."""
 
+from collections.abc import Callable, Iterator
+
 import pytest
 
-from fairlead.config import loads
+from fairlead.config import Config, loads
+from fairlead.config.checks import Finding
+from fairlead.config.problems import Foreign
 from fairlead.errors import ConfigError
+from fairlead.routing.config import RoutingConfig, Weights
 
 NODE = "nodes: [{name: a, url: 'http://a:1', models: [m, n]}]\n"
 
@@ -74,6 +79,16 @@ BESIDE_A_NODE = [
         "models: [{name: x, price: {input_usd_per_mtok: -1}}]",
         "models[0].price.input_usd_per_mtok: expected a number, 0 or more",
     ),
+    (
+        "cascades: [{name: x, models: [m, n], check: {min_mean_logprob: 3}}]",
+        'cascades[0].check.min_mean_logprob: expected a number, 0 or less, not "3"',
+    ),
+    (
+        "routing: {weights: {capability: 0, performance: 0, resource_efficiency: 0, historical_success: 0}}",
+        "routing.weights: must be 0 or more, and one above 0, not (0.0, 0.0, 0.0, 0.0)",
+    ),
+    ("routing: {explore_min: 0.5}", "routing.explore_min: must not be above explore_max (0.1), and is 0.5"),
+    ("routing: {explore_max: 0.001}", "routing.explore_min: must not be above explore_max (0.001), and is 0.01"),
     ("groups: {fast: m}", 'groups.fast: expected a list, not "m"'),
     ("aliases: {a: }", "aliases.a: expected a text, but nothing is written here"),
     ("seed: !env SEED", "seed: tags such as !this are not understood; write the value itself"),
@@ -109,6 +124,18 @@ BESIDE_A_NODE = [
     ("aliases: {gpt: xyz}", 'aliases.gpt: no node serves "xyz" and models does not declare it'),
     ("fallbacks: {xyz: [m]}", 'fallbacks.xyz: no node serves "xyz" and models does not declare it'),
     ("fallbacks: {m: [xyz]}", 'fallbacks.m[0]: no node serves "xyz" and models does not declare it'),
+    ("cascades: [{name: x, models: [m]}]", "cascades[0].models: list two models at least, from cheap to dear"),
+    (
+        "cascades: [{name: x, models: [m, n, m]}]",
+        'cascades[0].models[2]: the model "m" stands here twice; leave one of them out',
+    ),
+    (
+        "cascades: [{name: x, models: [m, n]}]\naliases: {best: x}",
+        'aliases.best: "x" is a cascade, and cannot be used here; name a model instead',
+    ),
+    ("cascades: [{name: x, models: [m, n]}]\ngroups: {g: [m, x]}", 'groups.g[1]: "x" is a cascade, and cannot be'),
+    ("cascades: [{name: x, models: [m, n]}]\nfallbacks: {m: [x]}", 'fallbacks.m[0]: "x" is a cascade, and cannot be'),
+    ("cascades: [{name: x, models: [m, n]}]\nfallbacks: {x: [m]}", 'fallbacks.x: "x" is a cascade, and cannot be'),
     (
         "models: [{name: qwen-coder}]\nfallbacks: {m: [qwen-codr]}",
         'fallbacks.m[0]: no node serves "qwen-codr" and models does not declare it; did you mean "qwen-coder"?',
@@ -220,6 +247,47 @@ groups: {fast: [whatever]}
 
 def test_members_are_not_looked_up_where_a_node_will_be_asked() -> None:
     loads("nodes: [{url: http://a}]\ngroups: {fast: [whatever]}\naliases: {x: y}\nfallbacks: {p: [q]}")
+
+
+def test_values_that_do_not_fit_together_hide_no_other_problem() -> None:
+    text = """\
+seed: many
+nodes: [{url: 'http://a'}, {url: 'http://a'}]
+routing:
+  explore_max: 0.2
+  explore_min: 0.5
+  tolerance: 7
+cascades:
+- {name: x, models: [m]}
+"""
+    said = complaint(text.replace("  tolerance: 7\n", "")).splitlines()
+    assert [line.split(": ")[0] for line in said] == ["f.yaml:1", "f.yaml:2", "f.yaml:5", "f.yaml:7"]
+    assert complaint(text).splitlines()[2].startswith("f.yaml:6: routing.tolerance: expected a number from 0 to 1")
+
+
+@pytest.mark.parametrize("build", [lambda: Weights(capability=-1), lambda: RoutingConfig(explore_min=0.5)])
+def test_built_in_python_they_raise_and_name_their_place(build: Callable[[], object]) -> None:
+    with pytest.raises(ConfigError, match=r"^routing\.(weights|explore_min) must "):
+        build()
+
+
+def test_a_cascade_is_told_from_a_model_where_a_node_will_be_asked() -> None:
+    text = "nodes: [{url: 'http://a'}]\ncascades: [{name: x, models: [m, n]}]\naliases: {a: x}\n"
+    assert complaint(text) == 'f.yaml:3: aliases.a: "x" is a cascade, and cannot be used here; name a model instead'
+
+
+def test_who_loads_may_look_further_and_its_findings_stand_among_the_others() -> None:
+    def more(config: Config) -> Iterator[Finding]:
+        yield ("cascades", 0, "name"), (Foreign(f"cannot have {config.cascades[0].name} of hidden-word"),)
+
+    text = NODE + "strategy: ${WORD}\ncascades:\n- {name: a, models: 3}\n- name: b\n  models: [m, n]\nseed: x\n"
+    with pytest.raises(ConfigError) as caught:
+        loads(text, "f.yaml", {"WORD": "hidden-word"}, more)
+    assert str(caught.value).splitlines() == [
+        'f.yaml:4: cascades[0].models: expected a list, not "3"',
+        "f.yaml:5: cascades[1].name: cannot have b of ***",
+        'f.yaml:7: seed: expected a whole number, not "x"',
+    ]
 
 
 def test_deep_nesting_is_no_crash() -> None:

@@ -85,6 +85,10 @@ def test_usage(file: Path, args: tuple[str, ...], capsys: pytest.CaptureFixture[
         ({"prompt": "p", "model": "m0", "score": 2}, ":181: score: expected a number in [0, 1], not 2"),
         ({"prompt": "p", "model": "m0"}, ":181: score missing"),
         ({"prompt": "p", "model": "m0", "score": 1, "cost_usd": -1}, ":181: cost_usd: expected a number, 0 or more"),
+        (
+            {"prompt": "p", "model": "m0", "score": 1, "cost_usd": 1e308},
+            ":181: cost_usd: expected a number up to 1e+300, not 1e+308",
+        ),
     ],
 )
 def test_bad_rows(tmp_path: Path, line: dict[str, Any], said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from fairlead.capability.scorer import CapabilityScorer, Estimate
 from fairlead.domain.features import PromptFeatures
 from fairlead.domain.task import TaskCategory
 from fairlead.evaluation.report import Report
+from fairlead.evaluation.rows import TableError
 from fairlead.evaluation.run import Settings, cross_validated, fitted_and_tested
 from fairlead.evaluation.table import Table, read_table
 
@@ -133,6 +134,34 @@ def test_prompts_of_both_files_are_not_fitted_on(table: Table) -> None:
     assert report.operating_points == []
 
 
+def test_nothing_left_to_fit_on_is_an_error(table: Table) -> None:
+    with pytest.raises(TableError, match="nothing is left to fit on: all its prompts stand in "):
+        fitted_and_tested(table.take(range(20)), table, QUICK)
+
+
+def test_folds_of_one_kind_are_noted() -> None:
+    """Ranked within a fold of one kind, even a table that knows the better model of each kind looks like chance."""
+    n = 80
+    kind = np.arange(n) % 2
+    made = made_table(np.eye(2)[kind])
+    kinds = tuple("ab"[i] for i in kind)
+    apart = replace(made, category=kinds, group=tuple(f"g{i % 4}" for i in range(n)))
+    report = cross_validated(apart, replace(QUICK, folds=4))
+    assert report.routers["task_table"].accuracy == 1.0
+    assert report.routers["task_table"].apgr != 1.0
+    of_category, of_group = report.notes
+    ranked = "prompts are ranked within their fold, so "
+    assert of_category == (
+        f"in 4 of 4 folds all prompts are of one category; {ranked}there the per-task table orders by chance alone"
+    )
+    assert of_group.startswith(f"in 4 of 4 folds all prompts are of one group; {ranked}APGR and CPT weigh no ")
+    mixed = replace(apart, group=tuple(f"g{i // 2}" for i in range(n)))
+    assert cross_validated(mixed, replace(QUICK, folds=4)).notes == []
+    unlabelled = cross_validated(replace(apart, category=(None,) * n), replace(QUICK, folds=4))
+    assert all("in 4 of 4 folds all prompts are of one group; " in note for note in unlabelled.notes)
+    assert len(unlabelled.notes) == 2
+
+
 def test_two_models_without_prices_pay_in_strong_calls(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "t.jsonl", made_rows(80, costs=False, labels=False))
     report = cross_validated(read_table(path), QUICK)
@@ -171,6 +200,7 @@ def test_equal_scores_leave_figures_undefined_and_break_nothing() -> None:
     assert report.routers["ours"].accuracy == 1.0
     free = cross_validated(made_table(np.eye(20)[:, :2], np.zeros((20, 2))), QUICK)
     assert free.routers["ours"].accuracy is not None
+    assert {free.strong, free.weak} == {"m0", "m1"}
 
 
 def test_other_words_flip_few_decisions(report: Report) -> None:

@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from fairlead.config import Config, ModelConfig, NodeConfig
+    from fairlead.config.checks import Finding
 
 
 @click.command()
@@ -14,16 +17,35 @@ if TYPE_CHECKING:
 def check(file: Path) -> None:
     """Check FILE and show what it says; problems are listed with their lines, and the exit code is 2."""
     from fairlead.config import load
-    from fairlead.errors import ConfigError, UnknownStrategyError
-    from fairlead.routing.catalog import make_strategy
 
-    config = load(file)
-    try:
-        make_strategy(config.strategy)
-    except UnknownStrategyError as error:
-        raise ConfigError(f"{file}: strategy: {error}") from None
+    config = load(file, look=_unusable)
     show(config)
     click.echo(f"{file} is right.")
+
+
+def _unusable(config: "Config") -> "Iterator[Finding]":
+    """Give what is named and cannot be had, found out as `fairlead serve` does: by building it."""
+    from fairlead.categories import detector_named
+    from fairlead.orchestrator import checks
+    from fairlead.routing.catalog import make_strategy
+
+    yield from _built(("strategy",), make_strategy, config.strategy)
+    yield from _built(("detector",), detector_named, config.detector)
+    for place, cascade in enumerate(config.cascades):
+        if cascade.check.plugin is not None:
+            yield from _built(("cascades", place, "check", "plugin"), checks.plugin_named, cascade.check.plugin)
+
+
+def _built(path: "tuple[str | int, ...]", build: "Callable[[str], object]", name: str) -> "Iterator[Finding]":
+    from fairlead.config.problems import Foreign
+    from fairlead.errors import FairleadError
+
+    try:
+        build(name)
+    except FairleadError as error:
+        yield path, (Foreign(str(error)),)
+    except Exception as error:  # noqa: BLE001  # somebody else's code, registered by entry point
+        yield path, (Foreign(f"cannot be loaded: {error!r}"),)
 
 
 def show(config: "Config") -> None:

@@ -37,6 +37,7 @@ def train(file: Path, out: Path, hold_out: float, least: float | None) -> None:
     from fairlead.categories.training import train as fit
     from fairlead.categories.weights import dump
 
+    _check_writable(out)
     settings = TrainingSettings() if least is None else TrainingSettings(least=least)
     rows = _read(file)
     if hold_out:
@@ -97,11 +98,28 @@ def _row(name: str, measured: "Measured") -> tuple[str, ...]:
     return name, f"{measured.accuracy:.3f}", f"{measured.macro_f1:.3f}", f"{measured.coverage:.3f}"
 
 
+def _beside(out: Path) -> Path:
+    return out.with_name(out.name + ".part")
+
+
+def _check_writable(out: Path) -> None:
+    """Find out before the work whether its result can be kept."""
+    from fairlead.errors import FairleadError
+
+    if out.is_dir():
+        raise FairleadError(f"{out} cannot be written: it is a folder; name a file in it")
+    try:
+        _beside(out).touch()
+        _beside(out).unlink()
+    except OSError as error:
+        raise FairleadError(f"{out} cannot be written: {error.strerror or error}") from None
+
+
 def _write(out: Path, content: bytes) -> None:
     """Write beside the target and rename, so that a gateway never reads half a file."""
     from fairlead.errors import FairleadError
 
-    beside = out.with_name(out.name + ".part")
+    beside = _beside(out)
     try:
         beside.write_bytes(content)
         beside.replace(out)

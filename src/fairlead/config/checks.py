@@ -32,6 +32,7 @@ def findings(config: Config, *, members: bool = True) -> Iterator[Finding]:
         yield from _duplicates(room, [item.name for item in names])
     yield from _names(config)
     yield from _cascades(config)
+    yield from _cascades_as_models(config)
     if members:
         yield from _members(config)
 
@@ -147,13 +148,31 @@ def _cascades(config: Config) -> Iterator[Finding]:
     for place, cascade in enumerate(config.cascades):
         if cascade.name in taken:
             yield ("cascades", place, "name"), ("is the name of something else already",)
+        if len(cascade.models) < 2:
+            yield ("cascades", place, "models"), ("list two models at least, from cheap to dear",)
         for at, model in enumerate(cascade.models):
+            if model in cascade.models[:at]:
+                said = "the model ", Written(model), " stands here twice; leave one of them out"
+                yield ("cascades", place, "models", at), said
             if model in names:
                 yield ("cascades", place, "models", at), ("is a cascade; name its models instead",)
         schema = cascade.check.json_schema
         problem = None if schema is None else schema_problem(schema)
         if problem is not None:
             yield ("cascades", place, "check", "json_schema"), (problem,)
+
+
+def _cascades_as_models(config: Config) -> Iterator[Finding]:
+    """Only callers name a cascade: it stands for no model elsewhere."""
+    named: list[tuple[Path, str]] = [(("aliases", Written(name)), target) for name, target in config.aliases.items()]
+    named += [(("fallbacks", Written(name)), name) for name in config.fallbacks]
+    for room in ("groups", "fallbacks"):
+        for name, members in getattr(config, room).items():
+            named += [((room, Written(name), place), member) for place, member in enumerate(members)]
+    names = {cascade.name for cascade in config.cascades}
+    for path, name in named:
+        if name in names:
+            yield path, (Written(name), " is a cascade, and cannot be used here; name a model instead")
 
 
 def _members(config: Config) -> Iterator[Finding]:
@@ -163,14 +182,14 @@ def _members(config: Config) -> Iterator[Finding]:
     for place, model in enumerate(config.models):
         yield from _known(("models", place, "name"), model.name, models, ": add it to the models of a node")
     models |= {model.name for model in config.models}
-    choices = models | config.groups.keys()
+    cascades = {cascade.name for cascade in config.cascades}  # are told of elsewhere
+    choices = models | config.groups.keys() | cascades
     for name, members in config.groups.items():
         for place, member in enumerate(members):
-            yield from _known(("groups", Written(name), place), member, models)
+            yield from _known(("groups", Written(name), place), member, models | cascades)
     for number, cascade in enumerate(config.cascades):
         for place, member in enumerate(cascade.models):
-            if member not in {one.name for one in config.cascades}:
-                yield from _known(("cascades", number, "models", place), member, choices)
+            yield from _known(("cascades", number, "models", place), member, choices)
     for name, target in config.aliases.items():
         yield from _known(("aliases", Written(name)), target, choices)
     for name, members in config.fallbacks.items():

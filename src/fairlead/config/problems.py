@@ -12,10 +12,16 @@ class Written(str):
     __slots__ = ()
 
 
+class Foreign(str):
+    """Words that are neither ours nor the file's, such as an error's: shown with every known secret struck out."""
+
+    __slots__ = ()
+
+
 Path = tuple[str | int, ...]
 """Keys and list positions that lead to a value; keys that a user chose are `Written`."""
 Part = str | Path
-"""A piece of a message: words of ours, `Written` words, or a path."""
+"""A piece of a message: words of ours, `Written` or `Foreign` words, or a path."""
 
 _TOKEN_PREFIX = re.compile(r"(sk|pk|fl|gsk|hf|xai|bearer|basic)[-_ ]", re.IGNORECASE)
 _LONG_WORD = re.compile(r"[A-Za-z0-9+/=_]{16,}")
@@ -55,6 +61,10 @@ class Problems:
     def _worded(self, part: Part) -> str:
         if isinstance(part, tuple):
             return self._path_text(part)
+        if isinstance(part, Foreign):
+            for secret in sorted(self._secrets, key=len, reverse=True):
+                part = Foreign(part.replace(secret, "***")) if len(secret) > 3 else part
+            return " ".join(part.split())
         if not isinstance(part, Written):
             return part
         return f'"{part}"' if self._may_show(part) else "the text that stands here"

@@ -13,6 +13,7 @@ from fairlead.config.problems import Part, Path, Problems, Written, hint
 from fairlead.config.scalars import expected, parse, suggestion
 from fairlead.config.schema import ServedModel
 from fairlead.config.secret import Secret
+from fairlead.routing.config import SettingError
 
 BAD: Any = object()
 """Stands for a value that could not be read; its problem has been noted."""
@@ -82,7 +83,10 @@ class Reader:
                     self._bad(path, f'the key "{key}" is missing')
         if len(self._problems) > before and path:
             return BAD
-        return wanted.cls(**{name: value for name, value in values.items() if value is not BAD})
+        try:
+            return wanted.cls(**{name: value for name, value in values.items() if value is not BAD})
+        except SettingError as error:  # each value is right, and together they are not
+            return self._bad(path if path[-1:] == (error.key,) else (*path, error.key), error.reason)
 
     def _pairs(self, node: yaml.Node, path: Path, known: Collection[str] | None = None) -> dict[str, yaml.Node]:
         """Return what each key says; those that are unknown, written twice or no words are noted and left out."""

@@ -61,6 +61,8 @@ def _expected_number(wanted: kinds.IntType | kinds.FloatType) -> str:
         return f"{noun} above {wanted.gt:g}"
     if wanted.ge is not None and wanted.le is not None:
         return f"{noun} from {wanted.ge:g} to {wanted.le:g}"
+    if wanted.le is not None:
+        return f"{noun}, {wanted.le:g} or less"
     return f"{noun}, {wanted.ge:g} or more" if wanted.ge is not None else noun
 
 

@@ -73,8 +73,8 @@ def make_yardstick(table: Table, expected: Expectations, paid: Floats | None, se
     """Return the yardstick of a table."""
     means = table.score.mean(axis=0)
     strong = int(np.argmax(means))
-    order = means if paid is None or len(means) == 2 else paid.mean(axis=0)
-    weak = int(np.argmin(order))
+    order = means if paid is None else paid.mean(axis=0)
+    weak = 1 - strong if len(means) == 2 else int(np.argmin(order))
     price = None if expected.cost is None else prices(expected.cost)
     return Yardstick(table, expected.fold, strong, weak, paid, expected.cost, price, seed)
 

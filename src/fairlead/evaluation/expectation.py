@@ -101,7 +101,7 @@ def expectations(
     shape = len(tested), len(table.models)
     result = Expectations(fold=np.zeros(len(tested), dtype=np.intp), base_rate=np.empty(shape))
     detected = [ours.see(prompt)[0] for prompt in table.prompts]
-    labels = _labels(table)
+    labels = table.labels
     for k, split in enumerate(splits):
         progress("fitting and measuring", k, len(splits))
         at = place[split.test]
@@ -138,11 +138,3 @@ def _one_split(
 
 def _of(prompts: Sequence[str], rows: Ints) -> list[str]:
     return [prompts[i] for i in rows.tolist()]
-
-
-def _labels(table: Table) -> Sequence[str | None] | None:
-    """Return what the per-task table reads: the category, or else the group; None where the file names neither."""
-    for labels in (table.category, table.group):
-        if any(label is not None for label in labels):
-            return labels
-    return None

@@ -1,5 +1,6 @@
 """Which prompts are fitted on and which are measured: folds that keep copies and groups together."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -47,3 +48,30 @@ def assign_folds(table: Table, folds: int, seed: int) -> Ints:
         fold_of[one] = int(np.argmin(filled))
         filled[fold_of[one]] += sizes[one]
     return fold_of[inverse]
+
+
+def unmixed(table: Table, fold: Ints) -> list[str]:
+    """Return notes on folds of one kind only: orders are taken within folds, and there tell no kinds apart."""
+    notes = []
+    count = len(np.unique(fold))
+    labels = table.labels
+    alone = 0 if labels is None else _of_one_kind(labels, fold)
+    if alone:
+        what = "category" if labels is table.category else "group"
+        notes.append(
+            f"in {alone} of {count} folds all prompts are of one {what}; prompts are ranked within their fold, so "
+            "there the per-task table orders by chance alone"
+        )
+    alone = _of_one_kind(table.group, fold) if len(set(table.group)) > 1 else 0
+    if alone:
+        notes.append(
+            f"in {alone} of {count} folds all prompts are of one group; prompts are ranked within their fold, so APGR "
+            "and CPT weigh no prompts of different groups there against each other"
+        )
+    return notes
+
+
+def _of_one_kind(labels: Sequence[str | None], fold: Ints) -> int:
+    """Return how many folds hold a single label."""
+    kinds = set(zip(fold.tolist(), labels, strict=True))
+    return sum(held == 1 for held in Counter(one for one, _ in kinds).values())

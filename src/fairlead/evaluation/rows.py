@@ -19,6 +19,8 @@ from fairlead.errors import FairleadError
 
 REQUIRED = ("prompt", "model", "score")
 _CELL_LIMIT = 1 << 30
+_MOST_AMOUNT = 1e300
+"""Beyond it, sums would be infinite."""
 
 
 class TableError(FairleadError, ValueError):
@@ -165,6 +167,8 @@ def _number(place: str, key: str, value: object, most: float) -> float:
     wanted = "a number in [0, 1]" if most == 1.0 else "a number, 0 or more"
     if not isinstance(value, int | float):
         raise TableError(f"{place}: {key}: expected {wanted}, not {json.dumps(value)[:40]}")
-    if not 0 <= value <= most or value > 1e300:  # false for NaN too
+    if most > 1.0 and _MOST_AMOUNT < value < math.inf:
+        wanted = f"a number up to {_MOST_AMOUNT:g}"
+    if not 0 <= value <= min(most, _MOST_AMOUNT):  # false for NaN too
         raise TableError(f"{place}: {key}: expected {wanted}, not {str(value)[:40]}")
     return float(value)

@@ -9,10 +9,11 @@ from fairlead.capability.scorer import CapabilityScorer
 from fairlead.evaluation import figures as fig
 from fairlead.evaluation.contender import ROUTERS, Contender, Yardstick, contenders, make_yardstick
 from fairlead.evaluation.expectation import Expectations, Ours, Progress, Split, expectations
-from fairlead.evaluation.folds import assign_folds
+from fairlead.evaluation.folds import assign_folds, unmixed
 from fairlead.evaluation.operating import operating_points
 from fairlead.evaluation.report import Report
 from fairlead.evaluation.robust import flips
+from fairlead.evaluation.rows import TableError
 from fairlead.evaluation.summary import (
     band_of,
     calibration_of,
@@ -59,9 +60,14 @@ def fitted_and_tested(
     progress: Progress = lambda *_: None,
     make_scorer: Callable[[], CapabilityScorer] = CapabilityScorer,
 ) -> Report:
-    """Fit on one table and measure on another of the same models; prompts of both are left out of the fit."""
+    """Fit on one table and measure on another of the same models; prompts of both are left out of the fit.
+
+    Raises TableError where that leaves nothing to fit on.
+    """
     shared = set(test.prompts)
     kept = [i for i, prompt in enumerate(fit.prompts) if prompt not in shared]
+    if not kept:
+        raise TableError(f"{fit.name}: nothing is left to fit on: all its prompts stand in {test.name}, too")
     both = len(fit.prompts) - len(kept)
     fit = fit.take(kept)
     table = _joined(fit, test)
@@ -133,7 +139,7 @@ def _evaluate(
         band=band_of(grid, drawn),
         seed=settings.seed,
         draws=settings.draws,
-        notes=list(table.notes),
+        notes=[*table.notes, *unmixed(table, expected.fold)],
     )
 
 

@@ -40,6 +40,14 @@ class Table:
         """Return the n x m matrix of what is paid, None where it is not known."""
         return self.cost_usd if name == "cost_usd" else self.latency_s
 
+    @property
+    def labels(self) -> Sequence[str | None] | None:
+        """What the per-task table reads: the category, or else the group; None where the file names neither."""
+        for labels in (self.category, self.group):
+            if any(label is not None for label in labels):
+                return labels
+        return None
+
     def take(self, kept: Sequence[int]) -> "Table":
         """Return the table of some of its prompts, in that order."""
         index = np.asarray(kept, dtype=np.intp)

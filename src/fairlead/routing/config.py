@@ -12,6 +12,16 @@ _Amount = Annotated[float, Meta(ge=0)]
 _Seconds = Annotated[float, Meta(gt=0)]
 
 
+class SettingError(ConfigError):
+    """A value of `routing` that does not fit."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        """Name the key below `routing`; `reason` reads on from it."""
+        super().__init__(f"routing.{key} {reason}")
+        self.key = key
+        self.reason = reason
+
+
 class Weights(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How much each factor counts in a route's score; they are used in proportion to their sum."""
 
@@ -23,7 +33,7 @@ class Weights(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     def __post_init__(self) -> None:
         values = msgspec.structs.astuple(self)
         if not all(0 <= value < float("inf") for value in values) or sum(values) <= 0:
-            raise ConfigError(f"routing.weights must be 0 or more, and one above 0, not {values}")
+            raise SettingError("weights", f"must be 0 or more, and one above 0, not {values}")
 
 
 class RouteCacheConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -57,8 +67,7 @@ class RoutingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         for name in ("quality", "min_quality", "tolerance", "explore_min", "explore_max"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
-                raise ConfigError(f"routing.{name} must be between 0 and 1, not {value}")
+                raise SettingError(name, f"must be between 0 and 1, not {value}")
         if self.explore_min > self.explore_max:
-            raise ConfigError(
-                f"routing.explore_min ({self.explore_min:g}) must not be above explore_max ({self.explore_max:g})"
-            )
+            reason = f"must not be above explore_max ({self.explore_max:g}), and is {self.explore_min:g}"
+            raise SettingError("explore_min", reason)
