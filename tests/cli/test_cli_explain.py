@@ -15,16 +15,23 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 import fairlead.cli.output
+from fairlead.allocation import Account
 from fairlead.cli.explain import explain
 from fairlead.cli.explaining import show
 from fairlead.config import loads
 from fairlead.config.schema import StateConfig
+from fairlead.domain import Model, Node, Price, Task
 from fairlead.errors import FairleadError
 from fairlead.gateway import RunningGateway
 from fairlead.httpget import get
 from fairlead.persistence.paths import default_path
 from fairlead.persistence.rows import DecisionRow, FeedbackRow
 from fairlead.persistence.store import StateStore
+from fairlead.routing.candidate import Candidate
+from fairlead.routing.config import RoutingConfig
+from fairlead.routing.filters import unfit
+from fairlead.routing.requirements import Prospect, requirements, shortfalls
+from fairlead.telemetry.decision_log import MAX_RECORD_BYTES, DecisionRecord, Feedback, render
 
 
 def factor(weight: float, value: float, known: bool = True) -> dict[str, Any]:
@@ -135,6 +142,45 @@ class TestShow:
         line = "explored   yes, to learn about it; the chance of this choice was 1.2%"
         assert line in shown(capsys, explored)
 
+    @pytest.mark.parametrize(
+        ("outcome", "reason", "line"),
+        [
+            ("success", "the answer is no JSON", "cascade    careful 1/2: not taken, the answer is no JSON"),
+            ("unavailable", "no whole answer came", "cascade    careful 1/2: not taken, no whole answer came"),
+            ("success", None, "cascade    careful 1/2: taken"),
+            ("cancelled", None, "cascade    careful 1/2"),
+        ],
+    )
+    def test_a_step_of_a_cascade(
+        self, outcome: str, reason: str | None, line: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        step = {"step": "careful 1/2", "not_taken_because": reason}
+        assert line in shown(capsys, RICH | {"outcome": outcome, "cascade": step})
+        assert not any(line.startswith("cascade") for line in shown(capsys, RICH))
+
+    @pytest.mark.parametrize(
+        ("before", "after", "words"),
+        [
+            (0.5, 0.6214, "performance of echo on cmd 0.50 -> 0.62"),
+            (None, 0.6214, "performance of echo on cmd 0.62"),
+            (0.5, None, None),
+            (None, None, None),
+        ],
+    )
+    def test_what_an_outcome_taught(
+        self, before: float | None, after: float | None, words: str | None, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        learnt = {
+            "from": "outcome",
+            "model": "echo",
+            "node": "cmd",
+            "performance_before": before,
+            "performance_after": after,
+        }
+        lines = shown(capsys, BARE | {"learnt": [learnt]})
+        expected = [] if words is None else [f"learnt     from the outcome: {words}"]
+        assert [line for line in lines if line.startswith("learnt")] == expected
+
     def test_a_task_that_nobody_took(self, capsys: pytest.CaptureFixture[str]) -> None:
         lines = shown(capsys, BARE | {"decision": None, "outcome": "unavailable", "status": 503})
         assert "chosen     nobody: every candidate was ruled out or busy" in lines
@@ -160,6 +206,35 @@ class TestShow:
     @given(plain, plain)
     def test_what_was_learnt_may_have_any_form(self, learnt: object, feedback: object) -> None:
         show(RICH | {"learnt": learnt, "feedback": feedback})
+
+
+class TestRecord:
+    def test_a_comment_is_shown_whole_where_it_fits(self) -> None:
+        for comment, shown_letters in (("x" * 2000, 2000), ("\N{GRINNING FACE}" * 2000, 500)):
+            record = DecisionRecord(Task("t", 0), None, 0.0, (), feedback=Feedback(1.0, comment))
+            told = render(record)
+            assert told["feedback"]["comment"] == comment[:shown_letters]
+            assert len(json.dumps(told, ensure_ascii=False).encode()) <= MAX_RECORD_BYTES
+            assert render(record, full=True)["feedback"]["comment"] == comment
+
+    @pytest.mark.parametrize(
+        ("cost_usd", "limit_usd", "words"),
+        [
+            (3e-9, 1e-9, "about $0.000000003, at most $0.000000001 allowed"),
+            (0.01234567, 0.0, "about $0.012346, at most $0 allowed"),
+            (1234.5, 1000, "about $1234.5, at most $1000 allowed"),
+            (3e-20, 1e-20, "about $3e-20, at most $1e-20 allowed"),
+        ],
+    )
+    def test_a_small_price_is_not_shown_as_none(self, cost_usd: float, limit_usd: float, words: str) -> None:
+        model = Model("m", price=Price(cost_usd, 0.0))
+        task = Task("t", 0, input_tokens=1_000_000, max_cost_usd=limit_usd)
+        rejection = unfit(task, Candidate(model, Node("n"), Account(), 0, 60.0))
+        assert rejection is not None
+        assert rejection.detail == words
+        asked = requirements(task, RoutingConfig(), 0.0)
+        prospect = Prospect("m", None, None, 0.5, False, cost_usd, None)
+        assert [detail for _, detail in shortfalls(asked, prospect)] == [words]
 
 
 class Gateway(ThreadingHTTPServer):

@@ -20,6 +20,7 @@ from gateway_shared import (
     chat,
     gateway,
     node,
+    retries,
     run,
     until,
 )
@@ -32,6 +33,7 @@ from fairlead.errors import ConfigError, Fault
 from fairlead.gateway import RunningGateway
 from fairlead.orchestrator import held_reply
 from fairlead.orchestrator.cascade import Cascades
+from fairlead.telemetry.decision_log import render
 from fairlead.testing.answers import FakeDialect
 from fairlead.testing.provider import FakeProvider, Fate, Received, Reply
 
@@ -407,6 +409,35 @@ def test_each_step_has_its_own_record() -> None:
     run(main())
 
 
+@pytest.mark.parametrize(
+    ("cheap", "reason", "outline"),
+    [
+        ("no JSON", "the answer is no JSON", "the answer is no JSON"),
+        ("{}", "{} says too little", "its plugin objects"),
+        (Reply(status=503, body=b'{"error":{"message":"what of hello"}}'), "what of hello", "no whole answer came"),
+    ],
+)
+def test_what_may_quote_a_prompt_is_left_out_of_a_record_and_only_that(
+    cheap: Reply | str, reason: str, outline: str
+) -> None:
+    async def main() -> None:
+        check = CheckConfig(json=True, plugin="taste")
+        plugins = {"taste": lambda prompt, answer: f"{answer} says too little"}
+        async with (
+            provider(cheap=cheap, dear=DEAR) as server,
+            cascading(server, check, plugins=plugins, retries=retries(max_attempts=1)) as running,
+        ):
+            await ask(running, CHAT, body(CHAT))
+            first, second = running.gateway._recorder.decisions._records.values()
+            for with_messages, said in ((True, reason), (False, outline)):
+                told = render(first, with_messages=with_messages)["cascade"]
+                assert told == {"step": "both 1/2", "not_taken_because": said}
+                told = render(second, with_messages=with_messages)["cascade"]
+                assert told == {"step": "both 2/2", "not_taken_because": None}
+
+    run(main())
+
+
 # -- streams
 
 
@@ -606,5 +637,21 @@ def test_what_cannot_work_is_refused_at_once(settings: list[CascadeConfig], said
         async with provider(cheap=CHEAP) as server, gateway(node(server)) as running:
             with pytest.raises(ConfigError, match=said):
                 Cascades(running.orchestrator, settings)
+
+    run(main())
+
+
+@pytest.mark.parametrize("model", ["both", "cheap"])
+@pytest.mark.parametrize(("total_s", "cheap"), [(0.4, Reply(fate=Fate.HOLD)), (0.05, Reply(status=503))])
+def test_nothing_is_begun_without_time_left(model: str, total_s: float, cheap: Reply) -> None:
+    async def main() -> None:
+        limits = Timeouts(connect_s=10.0, first_token_s=20.0, idle_s=20.0, total_s=total_s)
+        async with (
+            provider(cheap=cheap, dear=DEAR) as server,
+            cascading(server, timeouts=limits) as running,
+        ):
+            answer = await ask(running, CHAT, body(CHAT) | {"model": model})
+            assert b"within 0.0 s" not in answer.body
+            assert asked(server).count("cheap") == 1
 
     run(main())

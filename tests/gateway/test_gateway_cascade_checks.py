@@ -179,7 +179,7 @@ def test_of_tool_calls_the_arguments_are_looked_at() -> None:
     broken = ToolUse("get_weather", '{"city": ')
     for check in (check_json, schema_check({"type": "object"})):
         assert check("", said("", tool_calls=(TOOL, ToolUse("now", "")))) is None
-        assert check("", said("", tool_calls=(TOOL, broken))) == "the arguments of get_weather are no JSON"
+        assert check("", said("", tool_calls=(TOOL, broken))) == "the arguments of a tool call are no JSON"
 
 
 def test_a_schema() -> None:
@@ -212,6 +212,16 @@ def test_what_the_node_does_not_tell_passes() -> None:
 )
 def test_a_plugin(gives: object, reason: str | None) -> None:
     assert plugin_check("taste", lambda prompt, answer: gives)("p", said("a")) == reason
+
+
+def test_only_the_words_of_a_plugin_may_quote() -> None:
+    def reason_of(check: checks.Check, text: str) -> object:
+        return check("p", said(text, logprobs=(-9.0,)))
+
+    own = [(check_refusal, ""), (check_json, "x"), (logprob_check(-1.0), "x"), (schema_check({"type": "null"}), "{}")]
+    own.append((plugin_check("taste", lambda prompt, answer: False), "x"))
+    assert [type(reason_of(check, text)) for check, text in own] == [str] * 5
+    assert type(reason_of(plugin_check("taste", lambda prompt, answer: f"{answer} is poor"), "x")) is checks.Quoted
 
 
 def test_a_plugin_hears_no_thoughts() -> None:

@@ -2,13 +2,14 @@
 
 import asyncio
 import json
+import logging
 import sys
 from pathlib import Path
 
 import pytest
 from gateway_shared import CHAT, ask, caller, chat, gateway, node, retries, run, until
 
-from fairlead.backends import http_connection
+from fairlead.backends import command_backend, http_connection
 from fairlead.backends.command_backend import CommandBackend
 from fairlead.backends.contract import Headers
 from fairlead.config import Config, NodeConfig, NodeKind, NodeTimeouts
@@ -66,19 +67,6 @@ def test_whatever_a_command_started_ends_with_its_caller() -> None:
 
 @pytest.mark.parametrize("steps", range(6))
 def test_a_command_given_up_has_ended_when_its_backend_is_closed(steps: int) -> None:
-    class Listener:
-        def __init__(self) -> None:
-            self.has_begun = asyncio.Event()
-
-        def on_head(self, status: int, headers: Headers) -> None:
-            self.has_begun.set()
-
-        def on_data(self, data: bytes) -> None: ...
-
-        def on_end(self) -> None: ...
-
-        def on_error(self, fault: Fault, message: str) -> None: ...
-
     async def main() -> None:
         program = "import time; print('ready', flush=True); time.sleep(60)"
         backend = CommandBackend((sys.executable, "-c", program))
@@ -91,6 +79,99 @@ def test_a_command_given_up_has_ended_when_its_backend_is_closed(steps: int) -> 
         await backend.close()
 
     run(main())  # an event loop that still has a process or a pipe does not close
+
+
+LARGE = "x" * 2**20
+"""More than a pipe holds."""
+
+
+@pytest.mark.parametrize(
+    ("command", "answer"),
+    [((sys.executable, "-c", "print('hi')"), "hi\n"), (("echo", "hi"), "hi\n"), (("true",), "")],
+)
+def test_a_program_that_does_not_read_its_input_answers_all_the_same(command: tuple[str, ...], answer: str) -> None:
+    async def main() -> None:
+        backend = CommandBackend(command)
+        for number in range(40):
+            listener = await told_by(backend, LARGE if number % 2 else "short")
+            assert (listener.error, listener.text) == (None, answer), number
+        await backend.close()
+
+    run(main(), 60.0)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("the handler is closed"), BrokenPipeError(), ConnectionResetError()])
+def test_an_input_that_is_closed_already_is_no_failure(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(writer: asyncio.StreamWriter, data: bytes) -> None:
+        raise error
+
+    async def main() -> None:
+        monkeypatch.setattr(asyncio.StreamWriter, "write", refuse)
+        listener = await told_by(CommandBackend(("echo", "hi")), "hello")
+        assert (listener.error, listener.text) == (None, "hi\n")
+
+    run(main())
+
+
+@pytest.mark.parametrize("part", ["prompt_of", "_feed", "_end"])
+def test_a_fault_of_our_own_is_told_and_logged(
+    part: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ends = command_backend._end
+
+    async def broken_end(process: asyncio.subprocess.Process) -> None:
+        await ends(process)
+        raise ZeroDivisionError
+
+    def broken(*words: object) -> str:
+        raise ZeroDivisionError
+
+    async def main() -> None:
+        monkeypatch.setattr(command_backend, part, broken_end if part == "_end" else broken)
+        listener = await told_by(CommandBackend(("false",)), "hello")
+        assert listener.error is not None
+        assert listener.error[0] is Fault.UNAVAILABLE
+        await asyncio.sleep(0)
+
+    with caplog.at_level(logging.ERROR, "fairlead"):
+        run(main())
+    assert "ZeroDivisionError" in caplog.text
+
+
+class Listener:
+    """Keeps what a backend tells."""
+
+    def __init__(self) -> None:
+        self.has_begun = asyncio.Event()
+        self.is_over = asyncio.Event()
+        self.data = b""
+        self.error: tuple[Fault, str] | None = None
+
+    @property
+    def text(self) -> str:
+        """What was said by an answer that was not streamed."""
+        return str(json.loads(self.data)["choices"][0]["message"]["content"]) if self.data else ""
+
+    def on_head(self, status: int, headers: Headers) -> None:
+        self.has_begun.set()
+
+    def on_data(self, data: bytes) -> None:
+        self.data += data
+
+    def on_end(self) -> None:
+        self.is_over.set()
+
+    def on_error(self, fault: Fault, message: str) -> None:
+        self.error = fault, message
+        self.is_over.set()
+
+
+async def told_by(backend: CommandBackend, prompt: str) -> Listener:
+    """Ask a backend, and wait until it has told the end."""
+    listener = Listener()
+    backend.send(NodeRequest("/chat/completions", json.dumps(chat(prompt)).encode()), b"", listener)
+    await asyncio.wait_for(listener.is_over.wait(), 10.0)
+    return listener
 
 
 def is_alive(pid: int) -> bool:

@@ -120,6 +120,9 @@ def test_auto_may_take_a_cascade() -> None:
             name = f"/v1/decisions/{answer.headers['x-fairlead-decision']}"
             told = await ask(running, name, method="GET")
             assert told.json["cascade"] == {"step": "careful 2/2", "not_taken_because": None}
+            decision = told.json["decision"]
+            assert decision["asked_for"] == "auto"
+            assert decision["models"][0]["model"] == "careful", "it says why the cascade was chosen"
             assert (one.attempts, two.attempts) == (1, 1)
 
     run(main())

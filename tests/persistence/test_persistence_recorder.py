@@ -14,6 +14,7 @@ from fairlead.domain import Model, Node, Price, Task, TaskCategory
 from fairlead.engine.fleet import Fleet
 from fairlead.errors import Fault
 from fairlead.orchestrator.exchange import Step
+from fairlead.persistence.overview import overview
 from fairlead.persistence.rows import DecisionRow, FeedbackRow, StoreCounters, StoredDecision
 from fairlead.routing import RoutingSettings, make_strategy
 from fairlead.telemetry.decision_log import MAX_RECORD_BYTES, Feedback, render
@@ -24,6 +25,7 @@ class Ended:
     """What the recorder reads of an exchange that is over."""
 
     step: Step | None = None
+    error = None
 
     def __init__(self, **values: Any) -> None:
         self.__dict__.update(values)
@@ -39,6 +41,7 @@ class FakeStore:
         self.feedback: list[FeedbackRow] = []
         self.stored: dict[str, StoredDecision] = {}
         self.counters = StoreCounters()
+        self.looked_up: list[str] = []
 
     def add_decision(self, row: DecisionRow) -> None:
         self.rows.append(row)
@@ -47,6 +50,7 @@ class FakeStore:
         self.feedback.append(row)
 
     def find_decision(self, decision_id: str) -> StoredDecision | None:
+        self.looked_up.append(decision_id)
         return self.stored.get(decision_id)
 
 
@@ -197,3 +201,49 @@ def test_feedback_for_a_decision_of_before_a_restart(tmp_path: Path) -> None:
         assert said is not None
         assert (said.score, said.comment, said.learnt) == (0.5, "fine", {"n": 1})
         assert store.decisions()[0].prompt == "a private prompt"
+
+
+def test_what_the_ring_has_is_not_looked_up() -> None:
+    store = FakeStore()
+    recorder = Recorder(store)
+    recorder.on_finished(exchange())
+    record = recorder.find("t1", None, is_admin=True)
+    assert record is not None
+    assert recorder.given("t1") is None
+    recorder.on_feedback(record, Feedback(0.25, "no", 7.0), {"n": 1})
+    assert recorder.given("t1") == FeedbackRow("t1", 7.0, 0.25, "no", {"n": 1})
+    assert store.looked_up == []
+
+
+def test_what_was_just_found_is_not_looked_up_again() -> None:
+    store = FakeStore()
+    said = FeedbackRow("t1", 7.0, 0.25, "no", {"n": 1})
+    usual: Any = {"at_s": 1.0, "tenant": None, "category": "coding", "model": "m", "node": "n", "outcome": "success"}
+    unknown: Any = dict.fromkeys(("first_token_s", "cost_usd", "propensity", "prompt"))
+    store.stored["t1"] = StoredDecision(
+        id="t1", latency_s=1.0, input_tokens=1, output_tokens=1, factors={}, feedback=(said,), **usual, **unknown
+    )
+    recorder = Recorder(store)
+    record = recorder.find("t1", None, is_admin=True)
+    assert record is not None
+    assert recorder.given("t1") == said
+    assert store.looked_up == ["t1"]
+    newer = FeedbackRow("t1", 8.0, 0.75, None, {"n": 2})
+    recorder.find("t1", None, is_admin=True)
+    recorder.on_feedback(record, Feedback(0.75, None, 8.0), {"n": 2})
+    store.stored["t1"] = msgspec.structs.replace(store.stored["t1"], feedback=(said, newer))
+    assert recorder.given("t1") == newer
+
+
+def test_a_judged_decision_beyond_the_rate_is_one_task(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    with opened(path, decisions_per_s=0.0) as store:
+        recorder = Recorder(store)
+        for number in range(3):
+            recorder.on_finished(exchange(f"t{number}"))
+            record = recorder.find(f"t{number}", None, is_admin=True)
+            assert record is not None
+            recorder.on_feedback(record, Feedback(1.0, None, NOW_S))
+    seen = overview(path)
+    assert (seen.decisions, seen.counted) == (3, 0)
+    assert [(one.tasks, one.cost_usd, one.judged) for one in seen.models] == [(3, 6.0, 3)]

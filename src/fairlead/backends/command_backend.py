@@ -3,6 +3,7 @@
 import asyncio
 import codecs
 import contextlib
+import logging
 from collections.abc import Sequence
 
 from fairlead.backends.contract import Sink
@@ -14,6 +15,8 @@ from fairlead.errors import BadRequestError, ConfigError, Fault
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 PIPE_END_S = 1.0
 """How long to wait for the end of a killed program's output, in seconds."""
+
+logger = logging.getLogger("fairlead")
 
 
 class _Run:
@@ -67,12 +70,20 @@ class CommandBackend:
             await asyncio.wait(self._runs)
 
     async def _run(self, request: NodeRequest, sink: Sink, run: _Run) -> None:
+        """Answer the request; whatever goes wrong, the sink is told of an end."""
         try:
             asked = read_asked(request)
         except BadRequestError as error:
             Speaker(request, Asked(), sink).refuse(404, str(error))
             return
-        speaker = Speaker(request, asked, sink)
+        try:
+            await self._answer(asked, Speaker(request, asked, sink), sink, run)
+        except Exception as error:
+            logger.exception("command %r: not foreseen", self._command[0])
+            sink.on_error(Fault.UNAVAILABLE, f"{self._command[0]!r} could not be run: {type(error).__name__}")
+
+    async def _answer(self, asked: Asked, speaker: Speaker, sink: Sink, run: _Run) -> None:
+        prompt = prompt_of(asked).encode()
         try:
             process = await asyncio.create_subprocess_exec(
                 *self._command,
@@ -86,7 +97,7 @@ class CommandBackend:
             return
         try:
             async with asyncio.timeout(self._timeout_s):
-                await self._converse(process, prompt_of(asked).encode(), speaker, run)
+                await self._converse(process, prompt, speaker, run)
                 status = await process.wait()
         except TimeoutError:
             sink.on_error(Fault.TIMEOUT, f"{self._command[0]!r} took longer than {self._timeout_s:g} s")
@@ -126,7 +137,8 @@ class _TooMuchError(Exception):
 
 async def _feed(process: asyncio.subprocess.Process, prompt: bytes) -> None:
     if process.stdin is not None:
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it need not read to the end
+        # It need not read to the end, or at all; of a pipe that is closed already uvloop raises a RuntimeError.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError, RuntimeError):
             process.stdin.write(prompt)
             await process.stdin.drain()
             process.stdin.close()

@@ -19,7 +19,7 @@ Plain = Mapping[str, Any]
 def show(record: Plain, *, full: bool = False) -> None:
     """Print a record as `GET /v1/decisions/{id}` gives it; parts that it does not have are left out."""
     decision: Plain = record.get("decision") or {}
-    for head, text in (*_outcome(record), *_choice(decision)):
+    for head, text in (*_outcome(record), *_cascade(record), *_choice(decision, record.get("error"))):
         _fact(head, text)
     tables(decision, full=full)
     _failures(record)
@@ -56,9 +56,19 @@ def _outcome(record: Plain) -> Iterator[tuple[str, str]]:
     yield "outcome", ", ".join(parts)
 
 
-def _choice(decision: Plain) -> Iterator[tuple[str, str]]:
+def _cascade(record: Plain) -> Iterator[tuple[str, str]]:
+    told = record.get("cascade")
+    if not isinstance(told, Mapping):
+        return
+    reason = told.get("not_taken_because")
+    is_taken = reason is None and record.get("outcome") == "success"
+    became = f": not taken, {reason}" if reason else ": taken" if is_taken else ""
+    yield "cascade", f"{told.get('step', '?')}{became}"
+
+
+def _choice(decision: Plain, error: object = None) -> Iterator[tuple[str, str]]:
     if not decision:
-        yield "chosen", "nobody: every candidate was ruled out or busy"
+        yield "chosen", f"nobody: {error or 'every candidate was ruled out or busy'}"
         return
     yield "asked for", f"{decision.get('asked_for', '?')}, for {decision.get('category', '?')}"
     chosen = decision.get("chosen") or {}
@@ -198,14 +208,14 @@ def _and_more(left: int, *, full: bool) -> None:
 
 
 def _afterwards(record: Plain) -> None:
-    learnt, feedback = record.get("learnt"), record.get("feedback")
-    if not learnt and not feedback:
-        return
-    click.echo()
-    for one in several(learnt):
-        _fact("learnt", lesson(one))
-    for one in several(feedback):
-        _fact("feedback", opinion(one))
+    learnt = [text for one in several(record.get("learnt")) if (text := lesson(one))]
+    said = [opinion(one) for one in several(record.get("feedback"))]
+    if learnt or said:
+        click.echo()
+    for text in learnt:
+        _fact("learnt", text)
+    for text in said:
+        _fact("feedback", text)
 
 
 def _factor(factor: Plain, *, full: bool = False) -> str:

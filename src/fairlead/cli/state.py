@@ -211,10 +211,11 @@ def _show_models(seen: "Overview") -> None:
 
 
 def _model_row(one: "ModelSeen") -> tuple[str, ...]:
+    ended = one.tasks - one.cancelled
     return (
         one.model or "(none was asked)",
         f"{one.tasks:,}",
-        f"{one.succeeded / one.tasks:.1%}",
+        f"{one.succeeded / ended:.1%}" if ended else "-",
         f"{one.latency_s:.2f}" if one.succeeded else "-",
         f"{one.cost_usd:.4f}" if one.cost_usd else "-",
         f"{one.judged:,}" if one.judged else "-",

@@ -13,7 +13,9 @@ def opinion(feedback: object) -> str:
 
 
 def lesson(learnt: object) -> str:
-    """Put what was learnt into words: of which model, for what, and how the expected quality moved."""
+    """Put what was learnt into words: of which model, for what, and how what is expected moved; empty for nothing."""
+    if isinstance(learnt, Mapping) and learnt.get("from") == "outcome":
+        return _from_outcome(learnt)
     if not isinstance(learnt, Mapping) or "quality_after" not in learnt:
         return flat(learnt)
     known = {"model", "category", "quality_before", "quality_after"}
@@ -21,6 +23,15 @@ def lesson(learnt: object) -> str:
     text = f"{learnt.get('model', '?')} for {learnt.get('category', '?')}: expected quality {before} -> {after}"
     more = {key: value for key, value in learnt.items() if key not in known}
     return f"{text}, {flat(more)}" if more else text
+
+
+def _from_outcome(learnt: Mapping[str, object]) -> str:
+    before, after = learnt.get("performance_before"), learnt.get("performance_after")
+    if after is None:
+        return ""
+    start = "" if before is None else f"{number(before, '.2f')} -> "
+    place = f"{learnt.get('model', '?')} on {learnt.get('node', '?')}"
+    return f"from the outcome: performance of {place} {start}{number(after, '.2f')}"
 
 
 def number(value: object, spec: str) -> str:

@@ -59,16 +59,15 @@ class Fleet(Directory):
 
     # -- the step that decides
 
-    def cascade_for(self, task: Task, now_s: float) -> str | None:
-        """Return the cascade that the routing engine would give a task, or None for a single model.
+    def model_choice(self, task: Task, now_s: float) -> ModelChoice | None:
+        """Return how the routing engine ranks the models for a task; None where nothing tells them apart.
 
         Raises as `decide` does, where no model meets the task's requirements.
         """
         lineup = self.lineup(task.model)
         if len(lineup.models) < 2:
             return None
-        models = self._rank(task, lineup.models, now_s, 1)
-        return None if models is None else models.cascade
+        return self._rank(task, lineup.models, now_s, 1)
 
     def decide(
         self,

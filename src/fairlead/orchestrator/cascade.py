@@ -24,17 +24,21 @@ from fairlead.dialects.answer_text import AnswerReader, AnswerText, asking_logpr
 from fairlead.dialects.contract import Call, ErrorInfo, Operation
 from fairlead.dialects.node_request import with_model
 from fairlead.errors import BadRequestError, ConfigError, FairleadError, Fault, RoutingError
-from fairlead.orchestrator.checks import Check, CheckSettings, Plugin, checks_of, first_failure
+from fairlead.orchestrator.checks import Check, CheckSettings, Plugin, Quoted, checks_of, first_failure
 from fairlead.orchestrator.exchange import Exchange, Step
 from fairlead.orchestrator.held_reply import HeldReply, LastReply, Store
 from fairlead.orchestrator.orchestrator import NO_WISHES, ModelOrchestrator, Wishes
 from fairlead.orchestrator.reply import Reply
+from fairlead.routing.engine import ModelChoice
 
 OnStep = Callable[[str, int, str, bool, str | None], None]
 """(cascade, step from 1, model as configured, whether its answer went to the caller, why not or what was wrong)."""
 
 LEAST_TIME_S = 0.01
 """With less time left, no further model is asked."""
+PLUGIN_OBJECTS = "its plugin objects"
+NO_ANSWER = "no whole answer came"
+"""What stands for words that may quote a prompt."""
 _CALLERS = (Fault.CALLER, Fault.CONTENT_FILTER)
 _OPERATIONS = (Operation.CHAT, Operation.COMPLETION)
 
@@ -119,27 +123,33 @@ class Cascades:
             return orchestrator.submit(call, reply, wishes, head)
         task = orchestrator.task_of(call, wishes)
         try:
-            name = orchestrator.fleet.cascade_for(task, orchestrator.clock())
+            choice = orchestrator.fleet.model_choice(task, orchestrator.clock())
         except RoutingError:  # the exchange will find the same, and tell the caller
-            name = None
-        if name is None:
+            choice = None
+        if choice is None or choice.cascade is None:
             return orchestrator.submit(call, reply, wishes, head, task=task)
         wishes = msgspec.structs.replace(wishes, category=task.category)
-        return self.submit(call, reply, wishes, head, name)
+        return self.submit(call, reply, wishes, head, choice)
 
     def submit(
-        self, call: Call, reply: Reply, wishes: Wishes = NO_WISHES, head: bytes = b"", name: str | None = None
+        self,
+        call: Call,
+        reply: Reply,
+        wishes: Wishes = NO_WISHES,
+        head: bytes = b"",
+        choice: ModelChoice | None = None,
     ) -> "CascadeRun":
         """Begin the first step, as `ModelOrchestrator.submit` begins an exchange.
 
-        `name` chooses a cascade where the call does not name it itself, such as for `auto`. Raises BadRequestError for
-        a call whose answer is no text that could be checked.
+        `choice` is what chose the cascade where the call does not name it itself, such as for `auto`. Raises
+        BadRequestError for a call whose answer is no text that could be checked.
         """
+        name = None if choice is None else choice.cascade
         plan = self._plans[name or call.model]
         if call.operation not in _OPERATIONS:
             message = f"{plan.name} is a cascade, which answers chats and completions only; ask for a model by name"
             raise BadRequestError(message, "model")
-        run = CascadeRun(self, plan, call, reply, wishes, head)
+        run = CascadeRun(self, plan, call, reply, wishes, head, choice)
         run.start()
         return run
 
@@ -147,8 +157,18 @@ class Cascades:
 class CascadeRun:
     """One task on its way through a cascade."""
 
-    def __init__(self, cascades: Cascades, plan: _Plan, call: Call, reply: Reply, wishes: Wishes, head: bytes) -> None:
+    def __init__(
+        self,
+        cascades: Cascades,
+        plan: _Plan,
+        call: Call,
+        reply: Reply,
+        wishes: Wishes,
+        head: bytes,
+        choice: ModelChoice | None = None,
+    ) -> None:
         self._cascades = cascades
+        self._choice = choice
         self._orchestrator = orchestrator = cascades.orchestrator
         self._plan = plan
         self._call = call
@@ -199,7 +219,7 @@ class CascadeRun:
             self.on_sent(exchange, None)
         else:
             late = ErrorInfo(504, f"the time is over and {reason}", "timeout_error", "timeout")
-            self._escalate(exchange, reason, late, None)
+            self._escalate(exchange, reason, PLUGIN_OBJECTS if isinstance(reason, Quoted) else reason, late, None)
 
     def on_failure(self, exchange: Exchange, error: ErrorInfo, retry_after_s: float | None) -> None:
         """Ask the next model, unless it is the request itself that was wrong."""
@@ -209,14 +229,14 @@ class CascadeRun:
         if is_callers and not self._asks_logprobs:
             self._reply.refuse(exchange, error, retry_after_s)
             self._end()
-            _note(exchange, error.message)  # it says nothing of the cascade, so nobody learns from it
+            _note(exchange, error.message, NO_ANSWER)  # it says nothing of the cascade, so nobody learns from it
         else:
-            self._escalate(exchange, error.message, error, retry_after_s)
+            self._escalate(exchange, error.message, NO_ANSWER, error, retry_after_s)
 
     def on_sent(self, exchange: Exchange, reason: str | None) -> None:
         """The caller has its answer, or its error."""
         self._end()
-        self._tell(exchange, reason)
+        self._tell(exchange, reason, None if reason is None else NO_ANSWER)
 
     # -- inside
 
@@ -236,7 +256,7 @@ class CascadeRun:
             clean = None if asking is None else lambda data: without_logprobs(call, data)
             reply = self._held = HeldReply(self._reply, self, self._cascades.store, AnswerReader(call), clean)
         wishes = self._wishes if self._exchange is None else self._wishes_left(self._exchange)
-        step = Step(plan.name, self._number, total)
+        step = Step(plan.name, self._number, total, asked_for=self._call.model, choice=self._choice)
         self._exchange = orchestrator.submit(call, reply, wishes, self._head, step)
 
     def _ask_next(self) -> None:
@@ -251,19 +271,21 @@ class CascadeRun:
                 self._reply.refuse(last, ErrorInfo(500, "the next model of the cascade could not be asked"), None)
             raise  # the loop logs it
 
-    def _escalate(self, exchange: Exchange, reason: str, late: ErrorInfo, retry_after_s: float | None) -> None:
+    def _escalate(
+        self, exchange: Exchange, reason: str, outline: str, late: ErrorInfo, retry_after_s: float | None
+    ) -> None:
         """Ask the next model once this exchange has given back what it holds; `late` is for when no time is left."""
         if self._held is not None:
             self._held.drop()
         if self._orchestrator.clock() >= self._deadline_s - LEAST_TIME_S:
             self._reply.refuse(exchange, late, retry_after_s)
-            self.on_sent(exchange, reason)
-        else:
-            self._tell(exchange, reason)
+            self._end()
+        self._tell(exchange, reason, outline)
+        if not self.is_over:
             self._soon = self._orchestrator.loop.call_soon(self._ask_next)
 
-    def _tell(self, exchange: Exchange, reason: str | None) -> None:
-        number = _note(exchange, reason)
+    def _tell(self, exchange: Exchange, reason: str | None, outline: str | None) -> None:
+        number = _note(exchange, reason, outline)
         if self._cascades.on_step is not None:
             model = self._plan.models[number - 1]
             self._cascades.on_step(self._plan.name, number, model, reason is None, reason)
@@ -295,10 +317,10 @@ class CascadeRun:
         return asking_logprobs(self._call)
 
 
-def _note(exchange: Exchange, reason: str | None) -> int:
+def _note(exchange: Exchange, reason: str | None, outline: str | None) -> int:
     """Keep why a step's answer was not taken, for its record; returns the step's number."""
     step = exchange.step
     if step is None:
         return 1
-    step.reason = reason
+    step.reason, step.outline = reason, outline
     return step.number

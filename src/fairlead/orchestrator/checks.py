@@ -25,6 +25,13 @@ Check = Callable[[str, AnswerText], str | None]
 Plugin = Callable[[str, str], object]
 """(prompt, text of the answer) -> False or a reason where it fails, True or None where it passes."""
 
+
+class Quoted(str):
+    """A reason in a plugin's own words, which may quote the prompt or the answer; those of other checks never do."""
+
+    __slots__ = ()
+
+
 logger = logging.getLogger("fairlead")
 
 
@@ -90,7 +97,7 @@ def check_json(prompt: str, answer: AnswerText) -> str | None:
     del prompt
     for call in answer.tool_calls:
         if _parsed(call.arguments or "{}") is _BAD:
-            return f"the arguments of {call.name} are no JSON"
+            return "the arguments of a tool call are no JSON"
     return None if answer.tool_calls or json_in(answer.text) is not _BAD else "the answer is no JSON"
 
 
@@ -138,7 +145,7 @@ def plugin_check(name: str, plugin: Plugin) -> Check:
             if said is False:
                 return f"{name} says no"
             if isinstance(said, str):
-                return said[:300] or None
+                return Quoted(said[:300]) if said else None
             problem = f"gave {type(said).__name__}, not bool, str or None"
         except Exception as error:  # noqa: BLE001  # somebody else's code must not break a request
             problem = f"raised {error!r}"

@@ -19,6 +19,7 @@ from fairlead.engine.dispatch import Action, Dispatch, Phase, Refuse, Send, Wait
 from fairlead.errors import BadRequestError, Fault, MalformedAnswerError, NoCandidateError, RoutingError
 from fairlead.orchestrator.reading import fault_in_stream, read_retry_after, routing_error
 from fairlead.orchestrator.reply import Reply
+from fairlead.routing.engine import ModelChoice
 
 if TYPE_CHECKING:
     from fairlead.orchestrator.orchestrator import ModelOrchestrator, Target
@@ -27,6 +28,8 @@ MAX_WHOLE_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 1024 * 1024
 DEADLINE_SLACK_S = 1.0
 """Deciding takes a moment of the total: usual durations share a timer, so they are not cut for so little."""
+LEAST_TIME_S = 0.01
+"""With less time left, no further node is asked."""
 RENEWAL_S = 5.0
 TIMER_EARLY_S = 0.002
 """A timer of uvloop may come so much too early."""
@@ -46,6 +49,12 @@ class Step(msgspec.Struct):
     total: int
     reason: str | None = None
     """Why the cascade did not take this step's answer; None while nobody knows, and where it took it."""
+    outline: str | None = None
+    """The same without the words of a node or a plugin, which may quote a prompt."""
+    asked_for: str = ""
+    """The name that the caller asked for."""
+    choice: ModelChoice | None = None
+    """What chose the cascade, where the caller left that open."""
 
     def __str__(self) -> str:
         return f"{self.cascade} {self.number}/{self.total}"
@@ -172,6 +181,8 @@ class Exchange:
         candidate = decision.candidate
         target: Target = orchestrator.targets[candidate.node.name]
         self.decisions.append(decision)
+        if self.step is not None and self.step.choice is not None:
+            decision.models = self.step.choice
         self.status = 0
         self._size = 0
         if self._parts:
@@ -208,6 +219,9 @@ class Exchange:
                 self.dispatch.cancel(self._orchestrator.clock())
                 message = "every node is full and so is the waiting line; try again soon"
                 self._give_up(ErrorInfo(429, message, "rate_limit_error", "fleet_full"), 1.0)
+        elif until_s > self._deadline_s - LEAST_TIME_S:
+            self.dispatch.cancel(self._orchestrator.clock())
+            self._give_up(self._error, self._retry_after_s, self.fault)
         else:
             delay_s = until_s - self._orchestrator.clock() + TIMER_EARLY_S
             self._timer = self._orchestrator.loop.call_later(delay_s, self.resume_dispatch)
@@ -390,13 +404,15 @@ class Exchange:
         self._unwatch()
         now_s = self._orchestrator.clock()
         self._error, self._retry_after_s = info, retry_after_s
+        self.fault = fault
         if self.dispatch.phase is Phase.SENT:
             self._orchestrator.attempt_failed(self, fault, info)
         if self.dispatch.decision is None or self.dispatch.phase is Phase.WAITING:
             self.dispatch.cancel(now_s)
             self._give_up(info, 1.0, fault)
             return
-        action = self.dispatch.fail(fault, now_s, now_s - self._sent_s, retry_after_s, is_relayed=self.has_begun)
+        is_final = self.has_begun or now_s > self._deadline_s - LEAST_TIME_S
+        action = self.dispatch.fail(fault, now_s, now_s - self._sent_s, retry_after_s, is_relayed=is_final)
         self._orchestrator.lease_released()
         self._act(action)
 

@@ -1,6 +1,8 @@
 """What the writer has taken out of the queues and not yet committed: encoded, bounded, written in one transaction."""
 
 import sqlite3
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -25,6 +27,8 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (at_s, category, model, node, outcome) DO UPDATE SET tasks = tasks + excluded.tasks,
     latency_s = latency_s + excluded.latency_s, input_tokens = input_tokens + excluded.input_tokens,
     output_tokens = output_tokens + excluded.output_tokens, cost_usd = cost_usd + excluded.cost_usd"""
+_NO_TALLY = """
+DELETE FROM tallies WHERE at_s = ? AND category = ? AND model = ? AND node = ? AND outcome = ? AND tasks <= 0"""
 _DOCUMENT = """
 INSERT INTO documents (name, at_s, content) VALUES (?, ?, ?)
 ON CONFLICT (name) DO UPDATE SET at_s = excluded.at_s, content = excluded.content"""
@@ -43,7 +47,9 @@ class Batch:
         self._documents: dict[str, bytes] = {}
         self._asides: list[tuple[str, str]] = []
         self._decisions: list[tuple[Any, ...]] = []
-        self._tallies: dict[TallyKey, tuple[int, float, int, int, float]] = {}
+        self._tallies: dict[TallyKey, TallyValue] = {}
+        self._lowered: set[TallyKey] = set()
+        """Tallies from which tasks were taken off: none may be left in them."""
         self._feedback: list[tuple[Any, ...]] = []
         self._metrics: list[tuple[Any, ...]] = []
         self.dropped = 0
@@ -106,6 +112,7 @@ class Batch:
             database.executemany(_DOCUMENT, [(name, at_s, content) for name, content in self._documents.items()])
             database.executemany(_DECISION, self._decisions)
             database.executemany(_TALLY, [key + value for key, value in self._tallies.items()])
+            database.executemany(_NO_TALLY, self._lowered)
             database.executemany(_FEEDBACK, self._feedback)
             database.executemany(_METRICS, self._metrics)
             database.execute("COMMIT")
@@ -125,13 +132,13 @@ class Batch:
         self.dropped += lost
         return lost
 
-    def fill_again(self) -> None:
-        """The file is a new one: all documents go there again."""
-        self._documents = self._written | self._documents
+    def fill_again(self, earlier: Mapping[str, bytes] = MappingProxyType({})) -> None:
+        """The file is a new one: all documents go there again; of those in none of our hands, what `earlier` has."""
+        self._documents = {**earlier, **self._written, **self._documents}
         self._written = {}
 
     def _forget(self) -> None:
-        self._documents, self._tallies = {}, {}
+        self._documents, self._tallies, self._lowered = {}, {}, set()
         self._decisions, self._feedback, self._metrics, self._asides = [], [], [], []
 
     def _take(self, other: Other) -> None:
@@ -160,14 +167,22 @@ class Batch:
             self.dropped += 1
 
     def _tally(self, key: TallyKey, value: TallyValue) -> None:
-        latency_s, n_in, n_out, usd = value[0], _whole(value[1]), _whole(value[2]), value[3]
+        tasks, latency_s, n_in, n_out, usd = value
         held = self._tallies.get(key)
-        if held is not None:
-            self._tallies[key] = (held[0] + 1, held[1] + latency_s, held[2] + n_in, held[3] + n_out, held[4] + usd)
-        elif len(self._tallies) < MAX_KEYS:
-            self._tallies[key] = (1, latency_s, n_in, n_out, usd)
-        else:
-            self.dropped += 1
+        if held is None:
+            if len(self._tallies) >= MAX_KEYS:
+                self.dropped += 1
+                return
+            held = (0, 0.0, 0, 0, 0.0)
+        self._tallies[key] = (
+            held[0] + tasks,
+            held[1] + tasks * latency_s,
+            held[2] + tasks * _whole(n_in),
+            held[3] + tasks * _whole(n_out),
+            held[4] + tasks * usd,
+        )
+        if tasks < 0:
+            self._lowered.add(key)
 
 
 def _whole(tokens: int) -> int:

@@ -33,6 +33,7 @@ class WriterLock:
 
     def __init__(self, path: Path) -> None:
         """Take the lock. Raises StateInUseError where another has it, StateError where no lock can be had."""
+        self._state = path
         self.path = companion(path, ".lock")
         self._is_mine = False
         try:
@@ -51,6 +52,15 @@ class WriterLock:
             os.ftruncate(self._file, 0)
             os.lseek(self._file, 0, os.SEEK_SET)
             os.write(self._file, b" %d\n" % os.getpid())
+
+    def renew(self) -> None:
+        """Take the lock again where its file was removed. Raises as when it is made; then it is had by another."""
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(self._file), self.path.stat()):
+                return
+        new = WriterLock(self._state)
+        os.close(self._file)
+        self._file, new._file = new._file, -1
 
     def release(self) -> None:
         """Give the lock back; once more does nothing. The file stays: removing it would let two in."""

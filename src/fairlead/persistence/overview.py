@@ -14,14 +14,16 @@ from fairlead.persistence.problems import StateError, StateInUseError
 from fairlead.persistence.reading import read_document
 
 _PER_MODEL = """
-SELECT model, sum(tasks), sum(good), sum(latency), sum(usd) FROM (
+SELECT model, sum(tasks), sum(good), sum(latency), sum(usd), sum(gone) FROM (
     SELECT model, 1 AS tasks, outcome = 'success' AS good, (outcome = 'success') * latency_s AS latency,
-        coalesce(cost_usd, 0) AS usd FROM decisions
+        coalesce(cost_usd, 0) AS usd, outcome = 'cancelled' AS gone FROM decisions
     UNION ALL
-    SELECT model, tasks, (outcome = 'success') * tasks, (outcome = 'success') * latency_s, cost_usd FROM tallies
+    SELECT model, tasks, (outcome = 'success') * tasks, (outcome = 'success') * latency_s, cost_usd,
+        (outcome = 'cancelled') * tasks FROM tallies
 ) GROUP BY model ORDER BY 2 DESC, 1"""
 _JUDGED = """
-SELECT model, count(*), avg(score) FROM feedback JOIN decisions ON id = decision_id GROUP BY model"""
+SELECT model, count(*), avg(score) FROM feedback JOIN decisions ON id = decision_id
+WHERE feedback.number IN (SELECT max(number) FROM feedback GROUP BY decision_id) GROUP BY model"""
 
 
 class DocumentSeen(msgspec.Struct, frozen=True):
@@ -43,9 +45,12 @@ class ModelSeen(msgspec.Struct, frozen=True):
     """Mean of those that succeeded."""
     cost_usd: float
     """Of all, as far as prices are known."""
+    cancelled: int = 0
+    """Tasks whose caller hung up: they tell nothing of the model, so they belong in no share of successes."""
     judged: int = 0
+    """Tasks with feedback."""
     score: float | None = None
-    """Mean of what was said of its answers."""
+    """Mean of what was said of its answers, of each the newest."""
 
 
 class Overview(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +66,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     first_at_s: float | None
     last_at_s: float | None
     feedback: int
+    """Tasks that were judged, however often."""
     metrics: int
     documents: tuple[DocumentSeen, ...]
     models: tuple[ModelSeen, ...]
@@ -101,15 +107,15 @@ def _read(database: sqlite3.Connection, path: Path) -> Overview:
         counted=tallied[0],
         first_at_s=min((at_s for at_s in (kept[1], tallied[1]) if at_s is not None), default=None),
         last_at_s=max((at_s for at_s in (kept[2], tallied[2]) if at_s is not None), default=None),
-        feedback=database.execute("SELECT count(*) FROM feedback").fetchone()[0],
+        feedback=database.execute("SELECT count(DISTINCT decision_id) FROM feedback").fetchone()[0],
         metrics=database.execute("SELECT count(*) FROM metrics").fetchone()[0],
         documents=tuple(
             DocumentSeen(*row)
             for row in database.execute("SELECT name, length(content), at_s FROM documents ORDER BY name")
         ),
         models=tuple(
-            ModelSeen(model, tasks, good, latency / good if good else 0.0, usd, *judged.get(model, ()))
-            for model, tasks, good, latency, usd in database.execute(_PER_MODEL)
+            ModelSeen(model, tasks, good, latency / good if good else 0.0, usd, gone, *judged.get(model, ()))
+            for model, tasks, good, latency, usd, gone in database.execute(_PER_MODEL)
         ),
     )
 

@@ -20,6 +20,11 @@ def read_document(database: sqlite3.Connection, name: str) -> bytes | None:
     return None if row is None else bytes(row[0])
 
 
+def read_documents(database: sqlite3.Connection) -> dict[str, bytes]:
+    """Return all documents, by name, as they were encoded."""
+    return {name: bytes(content) for name, content in database.execute("SELECT name, content FROM documents")}
+
+
 def read_decision(database: sqlite3.Connection, decision_id: str) -> StoredDecision | None:
     """Return one decision."""
     rows = database.execute(f"SELECT {_COLUMNS} FROM decisions WHERE id = ?", (decision_id,)).fetchall()  # noqa: S608

@@ -32,6 +32,8 @@ class DecisionRow(msgspec.Struct, gc=False):
     """Gives everything that was compared, as plain data; called later and elsewhere, so of values that stay."""
     is_special: bool = False
     """Stored in full whatever the rate: an error, a rescue, or one with feedback."""
+    is_again: bool = False
+    """Added before, and told anew: it is the same task, so it is not counted once more."""
 
 
 class FeedbackRow(msgspec.Struct, frozen=True):

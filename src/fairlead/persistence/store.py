@@ -7,7 +7,6 @@ most what came in its last half second, and never damages the file (SQLite's wri
 
 import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,9 @@ import msgspec
 from fairlead.clock import wall_s
 from fairlead.config.schema import LogPrompts, StateConfig
 from fairlead.persistence.batch import Batch
-from fairlead.persistence.database import Report, open_for_writing, peek
+from fairlead.persistence.database import Report
 from fairlead.persistence.intake import Aside, Document, Intake, MetricsRow
-from fairlead.persistence.lock import WriterLock
+from fairlead.persistence.place import Place
 from fairlead.persistence.problems import StateError
 from fairlead.persistence.prompts import PromptKeeper
 from fairlead.persistence.reading import read_decision, read_decisions, read_document
@@ -35,19 +34,18 @@ class StateStore:
         self._report = report
         self._is_closed = False
         self._told_reading = False
-        self._lock = WriterLock(path)
+        self._place = Place(path, config.max_mb * 2**20, report)
+        self._reader = self._place.reader
         try:
-            database = open_for_writing(path, config.max_mb * 2**20, report)
+            database = self._place.open()
         except BaseException:
-            self._lock.release()
+            self._place.release()
             raise
         self._log_prompts = config.log_prompts
         salt: bytes = database.execute("SELECT value FROM meta WHERE key = 'salt'").fetchone()[0]
         self._intake = Intake(config.decisions_per_s)
         batch = Batch(PromptKeeper(config.log_prompts, salt))
-        self._writer = Writer(
-            path, database, self._intake, batch, config.max_mb, config.keep_days, report, flush_s=flush_s
-        )
+        self._writer = Writer(self._place, database, self._intake, batch, config.keep_days, report, flush_s=flush_s)
 
     @classmethod
     def open(cls, path: Path, config: StateConfig, report: Report) -> "StateStore":
@@ -114,8 +112,7 @@ class StateStore:
     def load(self, name: str) -> Any:
         """Return the document of a name, None where there is none; a damaged one is put aside and reported."""
         try:
-            with closing(peek(self.path)) as database:
-                content = read_document(database, name)
+            content = self._reader.ask(lambda database: read_document(database, name))
         except sqlite3.Error as error:
             self._complain(error)
             return None
@@ -128,8 +125,7 @@ class StateStore:
     def find_decision(self, decision_id: str) -> StoredDecision | None:
         """Return a decision that was stored in full, None where it was not or cannot be read now."""
         try:
-            with closing(peek(self.path)) as database:
-                return read_decision(database, decision_id)
+            return self._reader.ask(lambda database: read_decision(database, decision_id))
         except sqlite3.Error as error:
             self._complain(error)
             return None
@@ -139,8 +135,11 @@ class StateStore:
     ) -> Sequence[StoredDecision]:
         """Return decisions that were stored in full, the newest first; of a model, or only those with feedback."""
         try:
-            with closing(peek(self.path)) as database:
-                return read_decisions(database, limit, since_s=since_s, model=model, with_feedback=with_feedback)
+            return self._reader.ask(
+                lambda database: read_decisions(
+                    database, limit, since_s=since_s, model=model, with_feedback=with_feedback
+                )
+            )
         except sqlite3.Error as error:
             self._complain(error)
             return ()
@@ -171,10 +170,11 @@ class StateStore:
         if self._is_closed:
             return
         self._is_closed = True
+        self._reader.close()
         if not self._writer.close(timeout_s):
             self._report(f"{self.path}: the last changes could not be written")
         if self._writer.is_over:  # a thread that the disk still holds keeps the lock: the process' end frees it
-            self._lock.release()
+            self._place.release()
 
     def __enter__(self) -> "StateStore":
         return self

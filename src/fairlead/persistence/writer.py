@@ -6,14 +6,14 @@ told when trouble begins and one when it is over.
 
 import sqlite3
 import threading
-from pathlib import Path
 
 from fairlead.clock import Clock, monotonic_s, wall_s
 from fairlead.persistence.batch import Batch
-from fairlead.persistence.database import PAGE_BYTES, Report, is_damage, open_for_writing
+from fairlead.persistence.database import PAGE_BYTES, Report, is_damage
 from fairlead.persistence.intake import Intake
-from fairlead.persistence.paths import set_aside
+from fairlead.persistence.place import Place
 from fairlead.persistence.problems import StateError
+from fairlead.persistence.reading import read_documents
 from fairlead.persistence.retention import Retention, file_bytes
 
 FLUSH_S = 0.25
@@ -30,24 +30,23 @@ class Writer:
 
     def __init__(
         self,
-        path: Path,
+        place: Place,
         database: sqlite3.Connection,
         intake: Intake,
         batch: Batch,
-        max_mb: int,
         keep_days: float,
         report: Report,
         *,
         flush_s: float = FLUSH_S,
         clock: Clock = monotonic_s,
     ) -> None:
-        self._path = path
+        self._place = place
+        self._path = place.path
         self._database = database
         self._intake = intake
         self._batch = batch
-        self._max_bytes = max_mb * 2**20
-        self._batch_rows = max(16, min(512, self._max_bytes // PAGE_BYTES // 16))
-        self._retention = Retention(self._max_bytes, keep_days)
+        self._batch_rows = max(16, min(512, place.max_bytes // PAGE_BYTES // 16))
+        self._retention = Retention(place.max_bytes, keep_days)
         self._report = report
         self._flush_s = flush_s
         self._clock = clock
@@ -115,6 +114,7 @@ class Writer:
         now_s = self._clock()
         if now_s < self._try_at_s and not is_urgent:
             return
+        self._watch()
         if self._spoilt is not None and not self._begin_anew():
             return
         while True:
@@ -172,14 +172,23 @@ class Writer:
                 self._spoilt = str(error)
                 self._try_at_s = float("-inf")
 
+    def _watch(self) -> None:
+        """Notice that the file was removed or replaced, and take the evidence along: it can still be read."""
+        loss = self._place.loss()
+        if loss is None or self._spoilt is not None:
+            return
+        self._spoilt = loss
+        try:
+            self._batch.fill_again(read_documents(self._database))
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # it may only have been moved
+        except sqlite3.Error:
+            pass  # what this process wrote is still in its hands
+
     def _begin_anew(self) -> bool:
-        """The file turned out to be damaged while it was in use: put it aside and go on with a new one."""
+        """The file turned out to be damaged or lost while it was in use: go on with a new one."""
         self._database.close()
         try:
-            if self._path.exists():
-                kept = set_aside(self._path, "damaged")
-                self._report(f"{self._path} is damaged ({self._spoilt}): it is kept as {kept}, and a new one begins")
-            self._database = open_for_writing(self._path, self._max_bytes, self._report)
+            self._database = self._place.begin_anew(self._spoilt or "")
         except StateError as error:
             self._fail(str(error))
             return False

@@ -1,5 +1,6 @@
 """Which candidates cannot do a task, each with its reason, from a closed list."""
 
+import math
 from collections.abc import Sequence
 from enum import StrEnum
 
@@ -43,8 +44,21 @@ def unfit(task: Task, candidate: Candidate, min_context: int = 0) -> Rejection |
     if task.max_cost_usd is not None and model.price is not None:
         cost_usd = model.price.cost_usd(task.input_tokens, task.output_tokens)
         if cost_usd > task.max_cost_usd:
-            return Rejection(candidate, Reason.COST, f"about ${cost_usd:.6f}, at most ${task.max_cost_usd:.6f} allowed")
+            return Rejection(candidate, Reason.COST, too_dear(cost_usd, task.max_cost_usd))
     return None
+
+
+def too_dear(cost_usd: float, max_cost_usd: float) -> str:
+    """Say what a task would cost, and what it may."""
+    return f"about ${_plain(cost_usd)}, at most ${_plain(max_cost_usd)} allowed"
+
+
+def _plain(amount: float) -> str:
+    """Write six decimals, or as many as it takes for three significant digits, without zeros at the end."""
+    if 0.0 < amount < 1e-12:  # a price for a test at best
+        return f"{amount:.3g}"
+    decimals = 6 if amount <= 0.0 else max(6, 2 - math.floor(math.log10(amount)))
+    return f"{amount:.{decimals}f}".rstrip("0").rstrip(".")
 
 
 def split_fit(

@@ -10,7 +10,7 @@ import msgspec
 from fairlead.domain import RouteRejection, Task
 from fairlead.errors import BadRequestError, NoCandidateError
 from fairlead.routing.config import RoutingConfig
-from fairlead.routing.filters import Reason
+from fairlead.routing.filters import Reason, too_dear
 
 
 class Demand(StrEnum):
@@ -97,7 +97,7 @@ def shortfalls(asked: Requirements, one: Prospect) -> list[tuple[Demand, str]]:
         known = "" if one.is_quality_known else ", as nothing is known of it"
         found.append((Demand.QUALITY, f"{one.quality:.2f} expected{known}, at least {asked.min_quality:g} demanded"))
     if asked.max_cost_usd is not None and one.cost_usd is not None and one.cost_usd > asked.max_cost_usd:
-        found.append((Demand.COST, f"about ${one.cost_usd:.6f}, at most ${asked.max_cost_usd:.6f} allowed"))
+        found.append((Demand.COST, too_dear(one.cost_usd, asked.max_cost_usd)))
     if asked.max_latency_s is not None and one.latency_s is not None and one.latency_s > asked.max_latency_s:
         found.append((Demand.LATENCY, f"about {one.latency_s:.2f} s, at most {asked.max_latency_s:g} s allowed"))
     return found

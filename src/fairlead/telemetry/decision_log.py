@@ -10,13 +10,15 @@ import msgspec
 from fairlead.dialects.contract import Usage
 from fairlead.domain import Task, TaskCategory
 from fairlead.engine.decision import FULL_RECORDS, Decision, describe
-from fairlead.errors import Fault
+from fairlead.errors import Fault, NoCandidateError, RoutingError
 from fairlead.orchestrator.exchange import Step
 from fairlead.persistence.rows import DecisionRow, StoredDecision, learnt_from
 from fairlead.routing.candidate import Standing
 
 MAX_RECORD_BYTES = 4096
-_COMMENT_LETTERS = 500
+_ERROR_LETTERS = 800
+_SIZES = ((FULL_RECORDS, None), (6, None), (3, None), (1, None), (1, 500))
+"""(candidates in full, letters of a comment), tried in turn until a record is small enough; None is all there are."""
 
 
 class Failure(msgspec.Struct, gc=False):
@@ -56,6 +58,8 @@ class DecisionRecord(msgspec.Struct):
     """None unless the store keeps prompts."""
     feedback: Feedback | None = None
     """The newest."""
+    error: RoutingError | None = None
+    """Why routing gave up, where it did."""
     step: Step | None = None
     """Which step of a cascade it was; None where it was no part of one."""
     after: Standing | None = None
@@ -100,7 +104,7 @@ class DecisionLog:
 def render(record: DecisionRecord, *, with_messages: bool = True, full: bool = False) -> dict[str, Any]:
     """Put a record into plain data, below 4 KB, or with `full` however long.
 
-    What nodes said of errors may be left out, as it may quote a prompt.
+    What nodes and plugins said of errors may be left out, as it may quote a prompt.
     """
     if record.stored is not None:
         stored: dict[str, object] = record.stored.told()
@@ -126,15 +130,21 @@ def render(record: DecisionRecord, *, with_messages: bool = True, full: bool = F
             }
             for one in record.failures[:8]
         ],
-        "feedback": _said(record.feedback),
+        "feedback": None,
         "learnt": [*_from_outcome(record), *([] if record.learnt is None else [record.learnt])],
         "decision": None,
     }
+    if record.error is not None:
+        told["error"] = str(record.error)[:_ERROR_LETTERS]
+        told["ruled_out"] = record.error.reasons if isinstance(record.error, NoCandidateError) else {}
     if record.step is not None:
-        reason = record.step.reason if with_messages else None
+        reason = record.step.reason if with_messages else record.step.outline
         told["cascade"] = {"step": str(record.step), "not_taken_because": reason and reason[:200]}
-    for shown in (None,) if full else (FULL_RECORDS, 6, 3, 1):
-        told["decision"] = describe(record.decisions[-1], shown) if record.decisions else None
+    for shown, letters in ((None, None),) if full else _SIZES:
+        told["feedback"] = _said(record.feedback, letters)
+        told["decision"] = decision = describe(record.decisions[-1], shown) if record.decisions else None
+        if decision is not None and record.step is not None:
+            decision["asked_for"] = record.step.asked_for
         if len(msgspec.json.encode(told)) <= MAX_RECORD_BYTES:
             break
     return told
@@ -200,8 +210,8 @@ def _propensity(decision: Decision) -> float | None:
     return decision.propensity
 
 
-def _said(feedback: Feedback | None) -> dict[str, object] | None:
+def _said(feedback: Feedback | None, letters: int | None = None) -> dict[str, object] | None:
     if feedback is None:
         return None
-    comment = None if feedback.comment is None else feedback.comment[:_COMMENT_LETTERS]
+    comment = None if feedback.comment is None else feedback.comment[:letters]
     return {"score": feedback.score, "comment": comment, "at": round(feedback.at_s, 3)}

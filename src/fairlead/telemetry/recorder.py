@@ -56,6 +56,8 @@ class Recorder:
         self._keeps_prompts = store is not None and store.keeps_prompts
         self._keeps_messages = store is not None and store.keeps_messages
         self._failures: dict[Exchange, list[Failure]] = {}
+        self._last_read: StoredDecision | None = None
+        """What was read from the store last, until it is used or somebody judges: most questions come in pairs."""
 
     @property
     def state(self) -> StoreCounters | None:
@@ -106,6 +108,7 @@ class Recorder:
             first_token_s,
             usage,
             exchange.call.prompt if self._keeps_prompts else None,
+            error=exchange.error,
             step=exchange.step,
             after=candidate.overall if decisions else None,
         )
@@ -120,8 +123,11 @@ class Recorder:
             record.learnt = learnt
         if self._store is None:
             return
+        self._last_read = None
         if record.stored is None:
-            self._store.add_decision(to_row(record, with_messages=self._keeps_messages))
+            row = to_row(record, with_messages=self._keeps_messages)
+            row.is_again = True
+            self._store.add_decision(row)
         score, comment, at_s = feedback.score, feedback.comment, feedback.at_s
         self._store.add_feedback(FeedbackRow(record.task.id, at_s, score, comment, learnt))
 
@@ -133,12 +139,20 @@ class Recorder:
         record = self.decisions.find(decision_id, tenant, is_admin=is_admin)
         if record is not None or self._store is None:
             return record
-        stored = self._store.find_decision(decision_id)
+        stored = self._last_read = self._store.find_decision(decision_id)
         return None if stored is None or not (is_admin or stored.tenant == tenant) else from_store(stored)
 
     def given(self, decision_id: str) -> FeedbackRow | None:
-        """Return the newest feedback on an answer, as the store has it: for what was given before a restart."""
-        stored = None if self._store is None else self._store.find_decision(decision_id)
+        """Return the newest feedback on an answer: from the ring, or from the store for what has left it."""
+        record = self.decisions.find(decision_id, None, is_admin=True)
+        if record is not None:
+            said = record.feedback
+            if said is None:
+                return None
+            return FeedbackRow(decision_id, said.at_s, said.score, said.comment, record.learnt)
+        stored, self._last_read = self._last_read, None
+        if self._store is not None and (stored is None or stored.id != decision_id):
+            stored = self._store.find_decision(decision_id)
         return stored.feedback[-1] if stored is not None and stored.feedback else None
 
     def on_event(self, event: Event) -> None:
