@@ -1,5 +1,6 @@
 """`fairlead state`: what it shows, takes out, puts in and deletes; and what it refuses, losing nothing."""
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -212,4 +213,5 @@ def test_a_damaged_state_is_told_of_and_left_as_it_is(path: Path, capsys: pytest
 
 def test_the_store_is_not_loaded_for_help(path: Path) -> None:
     code = "import sys; import fairlead.cli.state; sys.exit('sqlite3' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    unmeasured = {name: value for name, value in os.environ.items() if not name.startswith("COV")}  # it loads it itself
+    assert subprocess.run([sys.executable, "-c", code], check=False, env=unmeasured).returncode == 0
