@@ -7,8 +7,12 @@ import pytest
 from gateway_shared import CHAT, ask, chat, gateway, node, run
 
 from fairlead.config import CascadeConfig, CheckConfig, ModelConfig, StateConfig
-from fairlead.domain import Price, TaskCategory
+from fairlead.domain import Model, Node, Outcome, Price, Task, TaskCategory
+from fairlead.engine.decision import describe
+from fairlead.engine.fleet import Fleet
+from fairlead.routing import make_strategy
 from fairlead.routing.config import RoutingConfig
+from fairlead.routing.engine import RoutingEngine
 from fairlead.testing.provider import FakeProvider
 
 CODE = "Write a function that parses a date"
@@ -206,3 +210,20 @@ def test_a_refused_decision_says_who_was_ruled_out_and_why() -> None:
             assert told["ruled_out"] == {"expected quality too low": 2}
 
     run(main())
+
+
+def test_a_model_that_suddenly_fails_is_named_in_the_decisions_that_follow() -> None:
+    clock_s = 1000.0
+    engine = RoutingEngine(STEADY)
+    fleet = Fleet(make_strategy("least_loaded"), engine=engine)
+    for name, skill in (("one", 0.5), ("two", 0.9)):
+        fleet.add(Model(name, skill={TaskCategory.CODING: skill}), Node(name), clock_s)
+    for success in [True] * 60 + [False] * 20:
+        clock_s += 1.0
+        engine.record("two", Outcome(success, 0.5, TaskCategory.CODING), clock_s)
+    decision = fleet.decide(Task("t", 1, TaskCategory.CODING), clock_s)
+    anomalies: Any = describe(decision)["anomalies"]
+    (told,) = anomalies
+    assert (told["model"], told["kind"]) == ("two", "success")
+    assert told["before"] > 0.9
+    assert told["after"] < 0.5

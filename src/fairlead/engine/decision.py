@@ -86,6 +86,12 @@ def _ranked(models: ModelChoice, shown: int | None) -> dict[str, object]:
     """Tell how the models were ranked, and why the one came first."""
     routes = models.ranking.routes()
     told: dict[str, object] = {"models_why": models.why, "models": [_route(route) for route in routes[:shown]]}
+    if models.anomalies:
+        told["anomalies"] = [
+            {"model": name, "kind": one.kind, "since": round(one.since_s), "before": one.before, "after": one.after}
+            for name, several in models.anomalies.items()
+            for one in several
+        ]
     if len(routes) > 1:
         told |= _margin([str(route.chain) for route in routes], [route.score for route in routes])
     return told
