@@ -104,7 +104,7 @@ def progress_shown() -> "Iterator[Progress]":
         def progress(what: str, done: int, total: int) -> None:
             if what not in tasks:
                 tasks[what] = bar.add_task(what, total=total)
-            bar.update(tasks[what], completed=done)  # type: ignore[arg-type]
+            bar.update(tasks[what], completed=done)  # type: ignore[arg-type]  # ids of tasks are whole numbers
 
         yield progress
 

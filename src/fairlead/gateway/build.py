@@ -22,7 +22,7 @@ from fairlead.errors import ConfigError
 from fairlead.gateway.app import Gateway
 from fairlead.gateway.guard import Guard, Key
 from fairlead.gateway.wishes import WishReader
-from fairlead.orchestrator.cascade import Cascades, OnStep
+from fairlead.orchestrator.cascade import Cascades
 from fairlead.orchestrator.orchestrator import CallTimeouts, ModelOrchestrator, Target
 from fairlead.routing import RoutingSettings, make_strategy
 from fairlead.routing.chains import Cascade
@@ -90,21 +90,9 @@ def build_gateway(
         any_host="*" in config.allow_hosts,
         is_private=is_loopback(config.host),
     )
-    cascades = Cascades(orchestrator, config.cascades, on_step=_teacher(orchestrator))
+    engine = orchestrator.fleet.engine
+    cascades = Cascades(orchestrator, config.cascades, on_step=None if engine is None else engine.record_step)
     return Gateway(orchestrator, guard, WishReader(routing), recorder, cascades), orchestrator, recorder
-
-
-def _teacher(orchestrator: ModelOrchestrator) -> OnStep | None:
-    """Return what tells the routing engine how often the steps of a cascade escalate."""
-    engine, clock = orchestrator.fleet.engine, orchestrator.clock
-    if engine is None:
-        return None
-
-    def on_step(name: str, step: int, model: str, accepted: bool, reason: str | None) -> None:
-        del model, reason
-        engine.record_cascade(name, step - 1, accepted, now_s=clock())
-
-    return on_step
 
 
 def fleet_settings(config: Config) -> FleetSettings:

@@ -27,7 +27,7 @@ def read_documents(database: sqlite3.Connection) -> dict[str, bytes]:
 
 def read_decision(database: sqlite3.Connection, decision_id: str) -> StoredDecision | None:
     """Return one decision."""
-    rows = database.execute(f"SELECT {_COLUMNS} FROM decisions WHERE id = ?", (decision_id,)).fetchall()  # noqa: S608
+    rows = database.execute(f"SELECT {_COLUMNS} FROM decisions WHERE id = ?", (decision_id,)).fetchall()  # noqa: S608 - columns of ours
     return _stored(database, rows[0]) if rows else None
 
 
