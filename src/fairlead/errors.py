@@ -49,6 +49,20 @@ class NoCandidateError(RoutingError):
         self.retry_after_s = retry_after_s
 
 
+class OverloadedError(RoutingError):
+    """There is no room for the task, and it cannot wait for some: `retry_after_s` says when it would be admitted."""
+
+    def __init__(self, message: str, reason: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.reason = reason
+        """`full`, `too_long`, `deadline`, `shed` or `limit`."""
+        self.retry_after_s = retry_after_s
+
+
+class LeaseError(FairleadError):
+    """A lease is over, so nothing can be done with it."""
+
+
 class BadRequestError(FairleadError, ValueError):
     """The caller's request cannot be understood; `param` names the field where there is one."""
 

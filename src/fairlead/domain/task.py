@@ -5,6 +5,7 @@ from enum import StrEnum
 import msgspec
 
 from fairlead.domain.features import PromptFeatures
+from fairlead.domain.priority import NORMAL
 
 
 class TaskCategory(StrEnum):
@@ -60,3 +61,9 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     """Longest expected time to the whole answer; None: as configured."""
     features: PromptFeatures | None = None
     """What may be learnt from of the prompt; None where it was not looked at."""
+    priority: int = NORMAL
+    """From 0, first, to 9, last; see `domain.priority`."""
+    min_output_tokens: int | None = None
+    """To how few tokens the answer may be cut where a node has no room for more; None: it may not be."""
+    prefix: tuple[int, ...] = ()
+    """What the prompt begins with, block by block: each number stands for all the text up to the end of its block."""
