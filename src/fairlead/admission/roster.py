@@ -1,0 +1,85 @@
+"""Who waits, by the level they came with, and who has to go when there are too many."""
+
+from collections.abc import Hashable
+
+from fairlead.admission.fair_share import FairShare, Tenant
+from fairlead.admission.order import LEVELS, Place
+
+
+class Roster:
+    """All places within bounds of number and bytes; those of one level in the order of their coming."""
+
+    def __init__(self, max_waiting: int, max_bytes: int) -> None:
+        self._max_waiting = max_waiting
+        self._max_bytes = max_bytes
+        self.places: dict[Hashable, Place] = {}
+        self.size_bytes = 0
+        self._levels: list[dict[Hashable, Place]] = [{} for _ in range(LEVELS)]
+        self._bytes = [0] * LEVELS
+
+    def add(self, place: Place) -> None:
+        """Write one down."""
+        waiting = place.waiting
+        level = waiting.task.priority
+        self.places[waiting.ticket] = self._levels[level][waiting.ticket] = place
+        self._bytes[level] += waiting.size_bytes
+        self.size_bytes += waiting.size_bytes
+
+    def remove(self, place: Place) -> None:
+        """Strike one off."""
+        waiting = place.waiting
+        level = waiting.task.priority
+        del self.places[waiting.ticket]
+        del self._levels[level][waiting.ticket]
+        self._bytes[level] -= waiting.size_bytes
+        self.size_bytes -= waiting.size_bytes
+
+    def at(self, level: int) -> dict[Hashable, Place]:
+        """Return those who came with this level, the oldest first."""
+        return self._levels[level]
+
+    def bytes_at(self, level: int) -> int:
+        """Return the bytes of those who came with this level."""
+        return self._bytes[level]
+
+    def victims(self, level: int, size_bytes: int, tenant: str | None, shares: FairShare) -> list[Place] | None:
+        """Return who has to go for one more of this level and size, or None where nobody has to go who would do.
+
+        The least urgent go first, of these the latest. Among equals, one whose tenant takes more than its share of the
+        queue goes for one whose tenant takes less.
+        """
+        number = len(self.places) + 1 - self._max_waiting
+        excess = self.size_bytes + size_bytes - self._max_bytes
+        if number <= 0 and excess <= 0:
+            return []
+        less_urgent = range(level + 1, LEVELS)
+        if number <= sum(len(self._levels[one]) for one in less_urgent) and excess <= sum(self._bytes[level + 1 :]):
+            return self._latest(level, number, excess)
+        equal = self._greedy(level, tenant, shares)
+        return None if equal is None or number > 1 or excess > equal.waiting.size_bytes else [equal]
+
+    def _latest(self, level: int, number: int, excess: int) -> list[Place]:
+        victims: list[Place] = []
+        for one in range(LEVELS - 1, level, -1):
+            for place in reversed(self._levels[one].values()):
+                if number <= 0 and excess <= 0:
+                    return victims
+                victims.append(place)
+                number -= 1
+                excess -= place.waiting.size_bytes
+        return victims
+
+    def _greedy(self, level: int, name: str | None, shares: FairShare) -> Place | None:
+        """Return the latest of that level whose tenant is furthest beyond its share, if that is not the newcomer's."""
+        if not shares.tenants:
+            return None
+        most = max(shares.tenants.values(), key=_greed)
+        own = shares.tenants.get(name)
+        own_next = ((own.waiting if own else 0) + 1) / shares.weight_of(name)
+        if most.name == name or own_next >= _greed(most):
+            return None
+        return next((place for place in reversed(self._levels[level].values()) if place.tenant is most), None)
+
+
+def _greed(tenant: Tenant) -> float:
+    return tenant.waiting / tenant.weight
