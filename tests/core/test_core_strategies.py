@@ -3,19 +3,21 @@
 from collections import Counter
 from collections.abc import Callable
 
+import msgspec
 import pytest
 from core_shared import OK, STRATEGIES, fleet_of, place, spread, task_of
 
 from fairlead.allocation import Account
-from fairlead.domain import Model, Node, Outcome, TaskCategory
+from fairlead.domain import Model, Node, Outcome, Task, TaskCategory
 from fairlead.engine.decision import describe
 from fairlead.engine.fleet import Fleet, FleetSettings
 from fairlead.errors import UnknownStrategyError
+from fairlead.load import LoadMeasure, PrefixAffinity, Report
 from fairlead.rng import Draw
 from fairlead.routing import Candidate, Pool, RoutingSettings, make_strategy
 from fairlead.routing.catalog import BUILT_IN
-from fairlead.routing.contract import StrategyFactory
-from fairlead.testing import STRATEGY_LAWS
+from fairlead.routing.contract import Strategy, StrategyFactory
+from fairlead.testing import STRATEGY_LAWS, strategy_laws
 
 SCORING = ("performance", "affinity", "hybrid")
 STICKY = ("affinity", "hybrid")
@@ -26,6 +28,15 @@ CODING, DEBUGGING = TaskCategory.CODING, TaskCategory.DEBUGGING
 @pytest.mark.parametrize("law", STRATEGY_LAWS, ids=lambda law: law.__name__)
 def test_each_strategy_keeps_each_law(law: Callable[[StrategyFactory], None], name: str) -> None:
     law(BUILT_IN[name])
+
+
+@pytest.mark.parametrize("name", ["least_loaded", *SCORING])
+@pytest.mark.parametrize("measure", [one for one in LoadMeasure if one is not LoadMeasure.REQUESTS])
+def test_the_laws_hold_by_every_measure_of_load(name: str, measure: LoadMeasure) -> None:
+    def make(settings: RoutingSettings) -> Strategy:
+        return BUILT_IN[name](msgspec.structs.replace(settings, load_measure=measure))
+
+    strategy_laws(make)
 
 
 def taught(fleet: Fleet, node: str, outcome: Outcome, times: int, now_s: float = 0.0) -> None:
@@ -239,6 +250,152 @@ def test_sessions_are_forgotten_when_there_are_too_many(name: str) -> None:
     assert len(sessions) == 50
     strategy.forget()
     assert len(sessions) == 0
+
+
+# -- prompts that nodes hold
+
+PROMPT = tuple(range(1, 15))
+
+
+def holding(name: str, n: int = 4, exploration: float = 0.0) -> tuple[Strategy, Pool, PrefixAffinity]:
+    """A strategy over equal nodes, each well known."""
+    prefixes = PrefixAffinity()
+    candidates = [Candidate(Model("m"), Node(f"n{i}"), Account(), i, 3600.0) for i in range(n)]
+    for one in candidates:
+        for _ in range(20):
+            one.record(Outcome(True, 0.1), 0.0)
+    strategy = make_strategy(name, RoutingSettings(exploration=exploration, prefixes=prefixes))
+    return strategy, Pool("m", candidates), prefixes
+
+
+def asked(i: int, prefix: tuple[int, ...], session: str | None = None) -> Task:
+    return Task(f"t{i}", i, model="m", input_tokens=512 * len(prefix), prefix=prefix, session=session)
+
+
+@pytest.mark.parametrize("name", STICKY)
+@pytest.mark.parametrize("n", [4, 300])
+def test_a_conversation_goes_on_where_it_is_held_and_says_so(name: str, n: int) -> None:
+    strategy, pool, _ = holding(name, n)
+    first = strategy.choose(asked(0, PROMPT[:12]), pool, 0.0, Draw(1, 0))
+    assert first.promised_tokens == 0
+    for i in range(1, 30):
+        choice = strategy.choose(asked(i, PROMPT), pool, float(i * 90), Draw(1, i))
+        assert choice.picked is first.picked
+        assert choice.why == f"holds {12 if i == 1 else 14} of 14 blocks of the prompt"
+        assert choice.promised_tokens == 512 * (12 if i == 1 else 14)
+        assert choice.propensity == 1.0
+
+
+@pytest.mark.parametrize("name", STICKY)
+def test_new_conversations_are_spread_though_all_are_idle(name: str) -> None:
+    strategy, pool, _ = holding(name)
+    prompts = [tuple(range(1000 * i, 1000 * i + 10)) for i in range(1, 81)]
+    homes = Counter(
+        strategy.choose(asked(i, prompt), pool, i * 0.5, Draw(1, i)).picked.node.name
+        for i, prompt in enumerate(prompts)
+    )
+    assert all(18 <= homes[f"n{i}"] <= 22 for i in range(4)), homes
+
+
+@pytest.mark.parametrize("name", STICKY)
+@pytest.mark.parametrize("session", [None, "s"])
+def test_the_node_that_holds_it_is_left_when_waiting_costs_more(name: str, session: str | None) -> None:
+    strategy, pool, _ = holding(name)
+    first = strategy.choose(asked(0, PROMPT, session), pool, 0.0, Draw(1, 0))
+    for one in pool.candidates:
+        one.account.in_flight = 60
+    first.picked.account.in_flight = 62
+    assert strategy.choose(asked(1, PROMPT, session), pool, 90.0, Draw(1, 1)).picked is first.picked
+    first.picked.account.in_flight = 120  # not saturated: that would be 123
+    moved = strategy.choose(asked(2, PROMPT, session), pool, 180.0, Draw(1, 2))
+    assert moved.picked is not first.picked
+    assert "wait" in moved.why
+    again = strategy.choose(asked(3, PROMPT, session), pool, 270.0, Draw(1, 3))
+    assert again.picked is moved.picked, "it has a new home"
+
+
+@pytest.mark.parametrize("name", STICKY)
+def test_a_session_whose_prompt_nobody_holds_stays(name: str) -> None:
+    strategy, pool, prefixes = holding(name)
+    first = strategy.choose(asked(0, PROMPT, "s"), pool, 0.0, Draw(1, 0))
+    prefixes.forget()
+    for i in range(1, 20):
+        assert strategy.choose(asked(i, (100 * i, 100 * i + 1), "s"), pool, 0.0, Draw(1, i)).picked is first.picked
+
+
+@pytest.mark.parametrize("name", STICKY)
+def test_a_node_that_fails_does_not_keep_its_conversations(name: str) -> None:
+    strategy, pool, _ = holding(name)
+    first = strategy.choose(asked(0, PROMPT), pool, 0.0, Draw(1, 0))
+    for _ in range(20):
+        first.picked.record(Outcome(False, 0.1), 0.0)
+    assert strategy.choose(asked(1, PROMPT), pool, 1.0, Draw(1, 1)).picked is not first.picked
+
+
+@pytest.mark.parametrize("name", STICKY)
+def test_the_chance_of_each_pick_is_known_with_prompts_too(name: str) -> None:
+    """The state is put back before each choice, so that only the dice differ."""
+    counts: Counter[str] = Counter()
+    said: dict[str, float | None] = {}
+    for key in range(1500):
+        strategy, pool, prefixes = holding(name, 3, exploration=0.3)
+        for one in pool.candidates[:1]:
+            for _ in range(10):
+                one.record(Outcome(False, 0.1), 0.0)
+        prefixes.index.add(PROMPT[:2], pool.candidates[1].holder)
+        choice = strategy.choose(asked(key, PROMPT), pool, 0.0, Draw(9, key))
+        counts[choice.picked.node.name] += 1
+        said[choice.picked.node.name] = choice.propensity
+    for node, chance in said.items():
+        assert chance is not None
+        assert abs(counts[node] / 1500 - chance) < 5 * (chance * (1 - chance) / 1500) ** 0.5 + 1e-9, (
+            node,
+            said,
+            counts,
+        )
+
+
+# -- how load is measured, and slow start
+
+
+@pytest.mark.parametrize("name", ["least_loaded", *SCORING])
+def test_equals_go_to_the_least_busy_by_the_measure_that_is_set(name: str) -> None:
+    candidates = [Candidate(Model("m"), Node(f"n{i}"), Account(), i, 3600.0) for i in range(3)]
+    for one, load in zip(candidates, ((0, 9000, 8.0), (1, 500, 9.0), (2, 9000, 0.0)), strict=True):
+        one.account.in_flight, one.account.tokens = load[:2]
+        one.report = Report(load[2], 0.0)
+    pool = Pool("m", candidates)
+    picked = {}
+    for measure in (LoadMeasure.REQUESTS, LoadMeasure.TOKENS, LoadMeasure.POLLED):
+        strategy = make_strategy(name, RoutingSettings(load_measure=measure, exploration=0.0))
+        picked[measure.value] = strategy.choose(task_of(), pool, 0.0, Draw(0, 1)).picked.node.name
+    assert picked == {"requests": "n0", "tokens": "n1", "polled": "n2"}
+
+
+@pytest.mark.parametrize("measure", [LoadMeasure.LATENCY, LoadMeasure.POLLED])
+def test_with_everything_stale_the_better_of_two_is_taken(measure: LoadMeasure) -> None:
+    strategy, pool, _ = holding("least_loaded")
+    strategy = make_strategy("least_loaded", RoutingSettings(load_measure=measure))
+    pool.candidates[0].account.in_flight = 9
+    choices = [strategy.choose(task_of(i), pool, 1e5, Draw(0, i)) for i in range(400)]
+    assert {choice.why for choice in choices} == {"less in flight of two at random"}
+    counts = Counter(choice.picked.node.name for choice in choices)
+    assert counts["n0"] == 0
+    assert min(counts[f"n{i}"] for i in (1, 2, 3)) > 90
+
+
+@pytest.mark.parametrize("name", ["least_loaded", "random", *SCORING])
+def test_a_node_that_warms_up_gets_less(name: str) -> None:
+    fleet = settled(name, "a", "b", "cold")
+    cold = fleet.nodes["cold"]
+    cold.account.warmth = 0.25
+    cold.candidates["m"].reweigh()
+    fleet.drain("a", draining=False)  # what is kept by name is worked out anew
+    counts = Counter(place(fleet.decide(task_of(i), 0.0)) for i in range(90))
+    assert 3 <= counts["cold"] <= 18, counts
+    cold.account.warmth = 1.0
+    cold.candidates["m"].reweigh()
+    assert cold.candidates["m"].worth == fleet.models["m"]["a"].worth
 
 
 # -- exploration

@@ -7,7 +7,8 @@ import msgspec
 from fairlead.allocation import Account
 from fairlead.capability.posterior import doubt_of
 from fairlead.domain import Model, Node, Outcome, TaskCategory
-from fairlead.load import Loaded
+from fairlead.load import PeakLatency, Report
+from fairlead.load.prefix_affinity import Keeps
 from fairlead.routing.evidence import MIXING_WEIGHT, SUCCESS_SHARE, Evidence, performance_of
 from fairlead.routing.exploration import LITTLE_KNOWN, NEWCOMER, UNTRIED
 
@@ -101,13 +102,17 @@ class Candidate:
     __slots__ = (
         "_by_category",
         "_half_life_s",
+        "_settled_worth",
         "account",
         "evidence",
+        "holder",
+        "latency",
         "model",
         "node",
         "order",
         "overall",
         "refresh_at_s",
+        "report",
         "standings",
         "totals",
         "weight",
@@ -119,7 +124,10 @@ class Candidate:
         self.node = node
         self.account = account
         self.order = order
-        self.weight = node.weight
+        self.holder = (model.name, node.name)
+        """By what it is known which prompts it was sent."""
+        self.report: Report | None = None
+        """What its node said of itself last, where it is asked."""
         self._half_life_s = half_life_s
         self.forget()
 
@@ -136,6 +144,22 @@ class Candidate:
         """What the node can work on at once."""
         return self.account.slots
 
+    @property
+    def tokens(self) -> int:
+        """Tokens leased on the node."""
+        return self.account.tokens
+
+    @property
+    def kv_tokens(self) -> int | None:
+        """Tokens that the node can hold at once; None where unknown."""
+        return self.account.capacity.tokens
+
+    def reweigh(self) -> None:
+        """Let it count as much as its node has warmed up: `account.warmth` has changed."""
+        warmth = self.account.warmth
+        self.weight = self.node.weight * warmth
+        self.worth = self._settled_worth * warmth
+
     def standing(self, category: TaskCategory) -> Standing:
         """Return how it stands in a category; worked out when it is first asked for after an outcome."""
         standing = self.standings.get(category)
@@ -147,6 +171,7 @@ class Candidate:
         """Drop all evidence and totals; declared skill stays."""
         self.evidence = Evidence(self._half_life_s, is_watched=False)  # categories may differ: their mix is no change
         self.totals = Totals()
+        self.latency = PeakLatency()
         self.standings: dict[TaskCategory, Standing] = {}
         self._by_category: dict[TaskCategory, Evidence] = {
             category: Evidence(self._half_life_s, declared) for category, declared in self.model.skill.items()
@@ -159,6 +184,8 @@ class Candidate:
         totals = self.totals
         if success:
             totals.succeeded += 1
+            first_token_s = outcome.first_token_s
+            self.latency.observe(latency_s if first_token_s is None else first_token_s, now_s)
         else:
             totals.failed += 1
         totals.latency_s += latency_s
@@ -233,10 +260,11 @@ class Candidate:
             self.overall = Standing(
                 None, performance, NEUTRAL, performance, performance, weight, weight, success, weight, changed
             )
-            self.worth = self.weight * (1.0 - evidence.failures / (weight + 1.0))
+            self._settled_worth = self.node.weight * (1.0 - evidence.failures / (weight + 1.0))
         else:
             self.overall = UNKNOWN
-            self.worth = self.weight
+            self._settled_worth = self.node.weight
+        self.reweigh()
         self.refresh_at_s = now_s + self._half_life_s / 64
 
     def _stand(self, category: TaskCategory) -> Standing:
@@ -254,6 +282,6 @@ class Candidate:
         )
 
 
-def _conforms(candidate: Candidate) -> Loaded:
-    """Let the type checker prove that a candidate can be measured."""
+def _conforms(candidate: Candidate) -> Keeps:
+    """Let the type checker prove that a candidate can be measured, and priced by what it holds of a prompt."""
     return candidate

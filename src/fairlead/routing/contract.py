@@ -7,6 +7,7 @@ from typing import Protocol
 import msgspec
 
 from fairlead.domain import Task
+from fairlead.load import LoadMeasure, PrefixAffinity
 from fairlead.rng import Draw
 from fairlead.routing.candidate import Candidate
 from fairlead.routing.exploration import REASONS
@@ -75,6 +76,8 @@ class Choice(msgspec.Struct, gc=False):
     """Works out how likely the pick was; None where that is not known."""
     equals: int = 1
     """Among how many of the best it was drawn; 0: it is not one of them."""
+    promised_tokens: int = 0
+    """Tokens of the prompt that its node is believed to hold."""
 
     @property
     def propensity(self) -> float | None:
@@ -110,6 +113,10 @@ class RoutingSettings(msgspec.Struct, frozen=True):
     """Share of tasks in [0, 1] that go to others than the best even then; never more than `exploration`."""
     max_sessions: int = 10_000
     """Sessions remembered, the least recently used forgotten first."""
+    load_measure: LoadMeasure = LoadMeasure.REQUESTS
+    """How busy a node is, where the least busy is taken: by `least_loaded`, and among equals by those that score."""
+    prefixes: PrefixAffinity | None = None
+    """What nodes hold of prompts, shared by all strategies that are built with these settings; None: it counts not."""
 
 
 StrategyFactory = Callable[[RoutingSettings], Strategy]

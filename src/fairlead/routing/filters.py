@@ -19,9 +19,17 @@ class Reason(StrEnum):
     BLOCKED = "refuses this model"
     TRIED = "tried already"
     FULL = "no free slot"
+    ROOM = "too little room"
+    RATE = "limit per minute reached"
+    TOO_LARGE = "larger than the node"
+    MEMORY = "would unload a busy model"
     CAPABILITY = "lacks a capability"
     CONTEXT = "context too small"
     COST = "too expensive"
+
+
+WAITING_HELPS = frozenset((Reason.FULL, Reason.ROOM, Reason.RATE, Reason.MEMORY))
+"""What others' work, once it ends, does away with."""
 
 
 class Rejection(msgspec.Struct, frozen=True, gc=False):

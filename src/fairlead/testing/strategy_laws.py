@@ -6,10 +6,13 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import overload
 
+import msgspec
+
 from fairlead.allocation import Account
 from fairlead.domain import Model, Node, Outcome, Task, TaskCategory
 from fairlead.engine.fleet import Fleet, FleetSettings
 from fairlead.errors import NoCandidateError
+from fairlead.load import PrefixAffinity
 from fairlead.rng import Draw
 from fairlead.routing import Candidate, Choice, Pool, RoutingSettings
 from fairlead.routing.contract import StrategyFactory
@@ -160,6 +163,22 @@ def law_cost_stays_flat(make: StrategyFactory) -> None:
         raise AssertionError(f"{strategy.name} looks at {each} of {MANY} candidates for each choice")
 
 
+def law_promises_can_be_kept(make: StrategyFactory) -> None:
+    """With prompts that nodes may hold, picks are as sound as ever, and no more is promised than the prompt has."""
+    for n in (1, 5, 300):
+        strategy, pool = make(RoutingSettings(prefixes=PrefixAffinity())), Pool("m", candidates_of(n, slots=4))
+        for task in tasks_of(60):
+            talk = task.key % 6
+            prefix = tuple(range(1_000 * talk, 1_000 * talk + 2 + task.key // 6))
+            asked = msgspec.structs.replace(task, prefix=prefix, input_tokens=256 * len(prefix))
+            choice = strategy.choose(asked, pool, float(task.key), Draw(1, task.key))
+            _check_choice(choice, pool)
+            if not 0 <= choice.promised_tokens <= asked.input_tokens:
+                raise AssertionError(
+                    f"{choice.promised_tokens} tokens are promised of a prompt of {asked.input_tokens}"
+                )
+
+
 STRATEGY_LAWS: tuple[Callable[[StrategyFactory], None], ...] = (
     law_pick_is_in_the_pool,
     law_rejected_is_never_chosen,
@@ -168,6 +187,7 @@ STRATEGY_LAWS: tuple[Callable[[StrategyFactory], None], ...] = (
     law_propensities_are_true,
     law_forgetting_is_harmless,
     law_cost_stays_flat,
+    law_promises_can_be_kept,
 )
 
 

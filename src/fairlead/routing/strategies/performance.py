@@ -31,7 +31,7 @@ class Performance:
         compared = shortlist(pool, now_s, draw)
         standings = [one.overall for one in compared]
         scores = [standing.performance_score for standing in standings]
-        picked, why, equals = self._explorer.pick(compared, standings, scores, draw)
+        picked, why, equals = self._explorer.pick(compared, standings, scores, now_s, draw)
         why = why or "best performance"
         return Choice(picked, compared, scores, why, FACTORS, standings, self._odds, equals)
 

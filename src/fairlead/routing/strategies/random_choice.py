@@ -1,6 +1,6 @@
 """Random: each candidate in proportion to its weight.
 
-Intent: no state, no herding, shares that follow the weights exactly in the long run.
+Intent: no state, no herding, shares that follow the weights exactly in the long run. A node that warms up weighs less.
 Wrong choice: when load or quality should count; the fullest of n nodes gets log n / log log n too much.
 """
 
@@ -27,8 +27,9 @@ class RandomChoice:
             picked, share = candidates[draw.below(count)], 1 / count
         else:
             cumulative = pool.cumulative_weights
-            picked = candidates[weighted(cumulative, draw)]
-            share = picked.weight / cumulative[-1]
+            index = weighted(cumulative, draw)
+            picked = candidates[index]
+            share = (cumulative[index] - (cumulative[index - 1] if index else 0.0)) / cumulative[-1]
         return Choice(picked, (picked,), (share,), "drawn by weight")
 
     def forget(self) -> None:

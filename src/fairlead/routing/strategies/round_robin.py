@@ -2,7 +2,7 @@
 
 Intent: equal shares, and an order that a person can predict; a fair way to collect first evidence. Keeps the last
 turn per name asked for, so a candidate that comes or goes does not disturb the order of the others.
-Wrong choice: when tasks or nodes are unequal, since it is blind to load.
+Wrong choice: when tasks or nodes are unequal, since it is blind to load, and to whether a node has warmed up.
 """
 
 from bisect import bisect_right
