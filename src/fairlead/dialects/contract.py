@@ -36,6 +36,8 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     output_tokens: int
     estimated: bool = False
     """True where the node reported nothing and the router counted."""
+    cached_tokens: int | None = None
+    """Of the input, those that the node had kept from earlier prompts; None where it does not tell."""
 
 
 class Call(msgspec.Struct, gc=False):

@@ -3,7 +3,7 @@
 from typing import Any
 
 from fairlead.dialects.common import decode_any, encode
-from fairlead.dialects.contract import Call, Dialect, ErrorInfo, Operation
+from fairlead.dialects.contract import Call, Dialect, ErrorInfo, Operation, Usage
 from fairlead.dialects.embeddings import check_openai
 from fairlead.dialects.errors import fail_event
 from fairlead.dialects.sse import DONE, DONE_EVENT, Chunk, payload, read_chunk
@@ -29,6 +29,8 @@ class OpenAIRelay(StreamRelay):
     media_type = SSE_TYPE
     _end = SSE_END
     _role_free = False
+    _usage_is_out = False
+    """The node has sent a usage chunk."""
     _clear = False
     """Nothing is pending, nothing ended, roles are settled: the next chunk may pass unread."""
     _roles: frozenset[int] = frozenset()
@@ -64,7 +66,7 @@ class OpenAIRelay(StreamRelay):
             answer = read_chunk(body)
             if not answer.choices:
                 raise MalformedAnswerError("The node's answer has no `choices`.")
-            self.usage = answer.usage.usage if answer.usage else None
+            self.usage = answer.tokens
         self.finished = True
         return body
 
@@ -103,8 +105,9 @@ class OpenAIRelay(StreamRelay):
     def _note(self, chunk: Chunk) -> None:
         answer_id, created, model = self._identity
         self._identity = (chunk.id or answer_id, chunk.created or created, chunk.model or model)
-        if chunk.usage:
-            self.usage = chunk.usage.usage
+        if chunk.usage or (chunk.timings and not self._usage_is_out):
+            self.usage = chunk.tokens or self.usage
+            self._usage_is_out = chunk.usage is not None
         choices = chunk.choices or ()
         if any(choice.has_content for choice in choices):
             self.chunks += 1
@@ -138,11 +141,12 @@ class OpenAIRelay(StreamRelay):
 
     def _usage_event(self) -> bytes:
         """Return the usage chunk that the caller asked for and the node does not send."""
-        if self.usage is not None or not self._call.include_usage:
+        if self._usage_is_out or not self._call.include_usage:
             return b""
         answer_id, created, model = self._identity
         kind = "chat.completion.chunk" if self._call.operation is Operation.CHAT else "text_completion"
-        tokens = {"prompt_tokens": len(self._call.body) // 4, "completion_tokens": self.chunks}
+        usage = self.usage or Usage(len(self._call.body) // 4, self.chunks)
+        tokens = {"prompt_tokens": usage.input_tokens, "completion_tokens": usage.output_tokens}
         tokens["total_tokens"] = sum(tokens.values())
         head = {"id": answer_id, "object": kind, "created": created, "model": model}
         return b"data: " + encode(head | {"choices": [], "usage": tokens}) + b"\n\n"

@@ -36,7 +36,7 @@ class ToOllamaRelay(StreamRelay):
         choice = self._first(answer.choices)
         if choice is None:
             raise MalformedAnswerError("The node's answer has no `choices`.")
-        self.usage = answer.usage.usage if answer.usage else None
+        self.usage = answer.tokens
         self.finished = True
         self._note_reason(choice)
         text, thought = _said(choice)
@@ -63,7 +63,7 @@ class ToOllamaRelay(StreamRelay):
             return self._ending()
         chunk = read_chunk(data)
         if chunk.usage:
-            self.usage = chunk.usage.usage
+            self.usage = chunk.tokens
         choice = self._first(chunk.choices)
         if choice is None:
             return b""

@@ -73,11 +73,16 @@ class Tokens(msgspec.Struct, gc=False):
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    prompt_tokens_details: Any = None
 
     @property
     def usage(self) -> Usage:
         """The same as a value of ours."""
-        return Usage(self.prompt_tokens or 0, self.completion_tokens or 0)
+        prompt, details = self.prompt_tokens or 0, self.prompt_tokens_details
+        cached = _count(details, "cached_tokens") if details else None
+        if cached is not None and cached > prompt:
+            cached = None
+        return Usage(prompt, self.completion_tokens or 0, cached_tokens=cached)
 
 
 class Chunk(msgspec.Struct, gc=False):
@@ -88,7 +93,17 @@ class Chunk(msgspec.Struct, gc=False):
     model: str | None = None
     choices: list[Choice] | None = None
     usage: Tokens | None = None
+    timings: Any = None
+    """llama.cpp's own numbers, which it adds to the last chunk of every stream, asked for usage or not."""
     error: Any = None
+
+    @property
+    def tokens(self) -> Usage | None:
+        """Its tokens, or None where it reports none; llama.cpp's timings stand in for what its usage lacks."""
+        usage = self.usage.usage if self.usage else None
+        if self.timings and (usage is None or usage.cached_tokens is None):
+            return _timed(self.timings, usage)
+        return usage
 
 
 _chunk_decoder = msgspec.json.Decoder(Chunk)
@@ -119,3 +134,19 @@ def read_chunk(data: bytes) -> Chunk:
     if chunk.error:
         raise ProviderError(read_error(502, data))
     return chunk
+
+
+def _timed(timings: Any, usage: Usage | None) -> Usage | None:
+    """Return the usage with the cached tokens that the timings tell, or all of it from them where there is none."""
+    cached, fresh, said = (_count(timings, name) for name in ("cache_n", "prompt_n", "predicted_n"))
+    if cached is None or fresh is None or said is None:
+        return usage
+    if usage is None:
+        return Usage(cached + fresh, said, cached_tokens=cached)
+    return msgspec.structs.replace(usage, cached_tokens=cached) if cached <= usage.input_tokens else usage
+
+
+def _count(fields: Any, name: str) -> int | None:
+    """Return a number of tokens; None for whatever else a node may have put there."""
+    value = fields.get(name) if isinstance(fields, dict) else None
+    return value if type(value) is int and value >= 0 else None

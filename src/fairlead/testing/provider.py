@@ -7,6 +7,10 @@
 
 How a request goes is a plain value, a `Reply`. The provider counts what reaches it, and notices when the other side
 hangs up before its answer is complete (`abandoned`), so a test can assert that work was stopped.
+
+What it tells of itself is a `Reply` too, by path; a page such as `/metrics` that is not among its `pages` is not there:
+
+    node.pages["/metrics"] = Reply(body=b"vllm:num_requests_running 3")
 """
 
 import asyncio
@@ -25,6 +29,8 @@ from fairlead.testing.answers import Asked, FakeDialect, model_list, pieces_of, 
 
 _LINGER_NOT = struct.pack("ii", 1, 0)
 _END = b"0\r\n\r\n"
+_TELLING = ("/metrics", "/props", "/slots", "/get_server_info", "/server_info", "/api/ps")
+"""Pages on which servers tell of themselves; each server has but some of them."""
 
 
 class Fate(StrEnum):
@@ -97,6 +103,12 @@ class FakeProvider:
         self.default = default or Reply()
         self.choose: Callable[[Received], Reply | None] | None = None
         """Picks the reply by the request, where it returns one; goes before the script."""
+        self.pages: dict[str, Reply] = {}
+        """How looks at the server itself (GET) are answered, by path; a `body` is needed."""
+        if dialect == "ollama":
+            self.pages["/api/ps"] = Reply(body=b'{"models":[]}')
+        self.looks: list[str] = []
+        """Paths of all looks so far (none where `remembers` is False)."""
         self.hangs_up_after_streams = hangs_up_after_streams
         """Closes after every streamed answer though it promised to keep the connection: llama.cpp's habit."""
         self.remembers = remembers
@@ -184,6 +196,18 @@ class FakeProvider:
     ) -> None:
         await self.stop()
 
+    def page_for(self, request: Received) -> Reply:
+        """Take note of a look at the server itself, and return how it is answered."""
+        path = request.path.partition("?")[0]
+        if self.remembers:
+            self.looks.append(path)
+        page = self.pages.get(path)
+        if page is not None:
+            return page
+        if path in _TELLING:
+            return Reply(status=404)
+        return Reply(body=b'{"version":"0.0.0"}' if path == "/api/version" else model_list(self.dialect, self.models))
+
     def reply_for(self, request: Received) -> Reply:
         """Take note of a request, and return how it is answered."""
         self.attempts += 1
@@ -202,6 +226,7 @@ class _Wire(asyncio.Protocol):
         self._provider = provider
         self._buffer = bytearray()
         self._task: asyncio.Task[None] | None = None
+        self._is_look = False
         self._writable = asyncio.Event()
         self._writable.set()
         self._transport: asyncio.Transport
@@ -220,7 +245,7 @@ class _Wire(asyncio.Protocol):
         self._provider.connections -= 1
         self._writable.set()
         if self._task is not None and not self._task.done():
-            self._provider.abandoned += 1
+            self._provider.abandoned += not self._is_look
             self._task.cancel()
 
     def pause_writing(self) -> None:
@@ -258,16 +283,18 @@ class _Wire(asyncio.Protocol):
         del self._buffer[:size]
         method, path, _ = first.split(" ")
         request = Received(method, path, headers, body)
-        if method == "GET":
-            self._send_whole(200, {"content-type": "application/json"}, self._listing(path))
-            return
-        reply = self._provider.reply_for(request)
-        self._task = asyncio.get_running_loop().create_task(self._answer(request, reply))
+        provider = self._provider
+        self._is_look = method == "GET"
+        if self._is_look:
+            answer = self._show(request, provider.page_for(request))
+        else:
+            answer = self._answer(request, provider.reply_for(request))
+        self._task = asyncio.get_running_loop().create_task(answer)
 
-    def _listing(self, path: str) -> bytes:
-        if path == "/api/version":
-            return b'{"version":"0.0.0"}'
-        return model_list(self._provider.dialect, self._provider.models)
+    async def _show(self, request: Received, page: Reply) -> None:
+        await self._play(request, page)
+        self._task = None
+        self._read_request()
 
     async def _answer(self, request: Received, reply: Reply) -> None:
         provider = self._provider
