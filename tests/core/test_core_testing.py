@@ -3,16 +3,20 @@
 import pytest
 from core_shared import task_of, virtual_fleet
 
+from fairlead.admission.config import QueueConfig
 from fairlead.categories.rules import RuleDetector
 from fairlead.domain import Node, Task, TaskCategory
 from fairlead.errors import Fault, NoCandidateError
 from fairlead.rng import Draw
-from fairlead.routing import Choice, Pool, RoutingSettings
+from fairlead.routing import Choice, Pool, RoutingSettings, make_strategy
 from fairlead.routing.contract import StrategyFactory
 from fairlead.routing.strategies.round_robin import RoundRobin
 from fairlead.testing import (
     Behaviour,
     ManualClock,
+    ServiceTimes,
+    TaskRecord,
+    VirtualFleet,
     VirtualTime,
     always,
     detector_laws,
@@ -117,6 +121,63 @@ def test_tasks_wait_for_a_circuit_when_all_else_is_full() -> None:
     fleet.run()
     assert fleet.records[-1].succeeded
     assert fleet.records[-1].sent_s[0] < 100.0
+
+
+# -- answers that take time by their tokens
+
+STEADY = ServiceTimes(prefill_tokens_per_s=100.0, step_s=((1, 0.1),))
+
+
+def test_a_step_takes_longer_the_more_answers_are_written() -> None:
+    times = ServiceTimes(step_s=((1, 0.1), (3, 0.3), (5, 0.4)))
+    assert [times.step_at(n) for n in (1, 2, 3, 4, 5, 7)] == pytest.approx([0.1, 0.2, 0.3, 0.35, 0.4, 0.5])
+    for wrong in ({"prefill_tokens_per_s": 0.0}, {"step_s": ()}, {"step_s": ((1, -0.1),)}):
+        with pytest.raises(ValueError, match="above 0"):
+            ServiceTimes(**wrong)  # the mistake is the test
+
+
+def test_prompts_are_read_one_after_another_and_answers_written_side_by_side() -> None:
+    fleet = virtual_fleet("round_robin")
+    fleet.add(Node("a"), Behaviour(times=ServiceTimes(prefill_tokens_per_s=100.0, step_s=((1, 0.1), (2, 0.2)))))
+    first, second = (fleet.submit(0.0, task_of(i, input_tokens=90, output_tokens=21)) for i in range(2))
+    fleet.run()
+    assert (first.first_token_s, second.first_token_s) == pytest.approx((1.0, 2.0))
+    # alone, the first writes 10 of its 20 further tokens while the second is read; then both go half as fast
+    assert first.ended_s == pytest.approx(2.0 + 10 * 0.2)
+    assert second.ended_s == pytest.approx(4.0 + 10 * 0.1)
+    assert first.answer_tokens == 21
+
+
+def test_an_answer_of_one_token_ends_as_it_begins() -> None:
+    fleet = virtual_fleet("round_robin")
+    fleet.add("a", Behaviour(times=STEADY))
+    one = fleet.submit(0.0, task_of(0, input_tokens=90, output_tokens=1))
+    fleet.run()
+    assert one.began_s == one.ended_s == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("at_s", [0.5, 1.5, 2.5])
+def test_what_is_cancelled_takes_no_more_time(at_s: float) -> None:
+    """While it is read, while it waits to be read, and while it is written."""
+    fleet = virtual_fleet("round_robin")
+    fleet.add("a", Behaviour(times=STEADY))
+    gone = fleet.submit(0.0, task_of(0, input_tokens=190, output_tokens=50))
+    other = fleet.submit(0.0, task_of(1, input_tokens=90, output_tokens=11))
+    fleet.cancel(at_s, gone)
+    fleet.run()
+    assert (gone.ended_s, gone.is_cancelled) == (at_s, True)
+    assert other.ended_s == pytest.approx(min(at_s, 2.0) + 1.0 + 10 * 0.1)
+
+
+def test_who_is_refused_hears_when_to_come_again_and_what_comes_then_is_told() -> None:
+    fleet = VirtualFleet(make_strategy("round_robin"), queue=QueueConfig(max_waiting=0))
+    fleet.add(Node("a", slots=1), Behaviour(times=STEADY))
+    ends: list[TaskRecord] = []
+    records = [fleet.submit(0.0, task_of(i, input_tokens=90, output_tokens=1), then=ends.append) for i in range(2)]
+    fleet.run()
+    assert ends == [records[1], records[0]]
+    assert (records[0].retry_after_s, records[1].succeeded) == (None, False)
+    assert (records[1].retry_after_s or 0.0) > 0.0
 
 
 # -- laws with teeth

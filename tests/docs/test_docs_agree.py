@@ -11,9 +11,11 @@ from docs_shared import PAGES, ROOT, make_targets, prose, tables
 from msgspec import inspect as kinds
 
 import fairlead
+from fairlead.admission.config import QueueConfig, WaitLimits
+from fairlead.balancing.config import LoadBalancerConfig
 from fairlead.cli import COMMANDS
 from fairlead.config import schema
-from fairlead.domain import Price, RoutingStrategy, TaskCategory
+from fairlead.domain import Capacity, Price, RoutingStrategy, TaskCategory
 from fairlead.engine.dispatch import Phase
 from fairlead.engine.faults import TREATMENTS
 from fairlead.errors import Fault
@@ -21,14 +23,16 @@ from fairlead.gateway.app import OPERATIONS
 from fairlead.gateway.wishes import WISH_HEADERS
 from fairlead.health import CircuitBreakerConfig
 from fairlead.health.breaker import TRANSITIONS, Circuit
+from fairlead.load.config import PrefixConfig
 from fairlead.routing.config import RouteCacheConfig, RoutingConfig, Weights
+from fairlead.scaling.config import ScalingConfig
 
 DOCS = ROOT / "docs"
 SECTIONS: dict[str, type[msgspec.Struct]] = {
     "The file": schema.Config,
     "nodes": schema.NodeConfig,
     "nodes[].models": schema.ServedModel,
-    "nodes[].capacity": schema.Capacity,
+    "nodes[].capacity": Capacity,
     "nodes[].timeouts": schema.NodeTimeouts,
     "models": schema.ModelConfig,
     "models[].price": Price,
@@ -38,6 +42,11 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "cascades": schema.CascadeConfig,
     "cascades[].check": schema.CheckConfig,
     "state": schema.StateConfig,
+    "queue": QueueConfig,
+    "queue.max_wait_s": WaitLimits,
+    "load_balancer": LoadBalancerConfig,
+    "prefix": PrefixConfig,
+    "scaling": ScalingConfig,
     "circuit_breaker": CircuitBreakerConfig,
     "timeouts": schema.Timeouts,
     "retries": schema.Retries,

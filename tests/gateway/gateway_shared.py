@@ -58,6 +58,7 @@ def node(provider: FakeProvider, name: str = "a", **more: Any) -> NodeConfig:
         kind=NodeKind.OLLAMA if provider.dialect == "ollama" else NodeKind.OPENAI,
         models=tuple(ServedModel(name=model) if isinstance(model, str) else model for model in models),
         capacity=Capacity(slots=slots),
+        poll=more.pop("poll", False),  # many tests count connections
         **more,
     )
 

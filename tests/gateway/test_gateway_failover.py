@@ -24,7 +24,7 @@ from gateway_shared import (
     until,
 )
 
-from fairlead.config import CircuitBreakerConfig, Limits, ModelConfig
+from fairlead.config import CircuitBreakerConfig, ModelConfig, QueueConfig
 from fairlead.gateway import RunningGateway
 from fairlead.health import Circuit
 from fairlead.testing.answers import FakeDialect
@@ -401,7 +401,7 @@ def test_a_full_waiting_line_is_told_at_once() -> None:
     async def main() -> None:
         async with (
             FakeProvider(default=Reply(fate=Fate.HOLD)) as provider,
-            gateway(node(provider, slots=1), limits=Limits(max_waiting=2)) as running,
+            gateway(node(provider, slots=1), queue=QueueConfig(max_waiting=2)) as running,
         ):
             asking = [asyncio.create_task(ask(running, CHAT, chat(f"{n}"))) for n in range(3)]
             await until(lambda: len(running.orchestrator.in_flight) == 3)

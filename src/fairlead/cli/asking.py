@@ -38,9 +38,17 @@ def ask_decision(
     Raises NoGatewayError where nobody answers, and FairleadError, saying what to change, where the gateway has no such
     decision, or none for this key.
     """
+    path = f"/v1/decisions/{quote(decision_id, safe='')}" + ("?full=true" if full else "")
+    return ask(path, "decision", url=url, unix_socket=unix_socket, key=key)
+
+
+def ask(path: str, part: str, *, url: str, unix_socket: Path | None = None, key: str | None = None) -> dict[str, Any]:
+    """Return what a gateway answers to GET `path`; that it has the part named so tells that it is one.
+
+    Raises NoGatewayError where nobody answers, and FairleadError, saying what to change, for any other answer.
+    """
     where = f"the socket {unix_socket}" if unix_socket else url
     connection = _LocalConnection(unix_socket) if unix_socket else _connection(url)
-    path = f"/v1/decisions/{quote(decision_id, safe='')}" + ("?full=true" if full else "")
     try:
         connection.request("GET", path, headers=_headers(key))
         answer = connection.getresponse()
@@ -49,7 +57,10 @@ def ask_decision(
         raise NoGatewayError(f"no gateway answers at {where} ({_reason(error)})") from None
     finally:
         connection.close()
-    return _understood(answer.status, body, where, has_key=key is not None)
+    said = _read(body)
+    if answer.status == 200 and isinstance(said, dict) and part in said:
+        return said
+    raise _complaint(answer.status, said, where, has_key=key is not None)
 
 
 def _connection(url: str) -> http.client.HTTPConnection:
@@ -80,23 +91,29 @@ def _reason(error: Exception) -> str:
     return (text or type(error).__name__).lower()
 
 
-def _understood(status: int, body: bytes, where: str, *, has_key: bool) -> dict[str, Any]:
+def _read(body: bytes) -> object:
     try:
-        said = json.loads(body)
+        said: object = json.loads(body)
     except (ValueError, RecursionError):
         said = None
-    if status == 200 and isinstance(said, dict) and "decision" in said:
-        return said
-    message = _message(said)
+    return said
+
+
+def _complaint(status: int, said: object, where: str, *, has_key: bool) -> FairleadError:
+    """Return what is wrong with an answer that is not the one that was asked for."""
+    message = _field(said, "message")
     if status == 401:
         what = "does not know this key" if has_key else "needs a key"
-        raise FairleadError(f"the gateway at {where} {what}: say it with --key, or in FAIRLEAD_KEY")
+        return FairleadError(f"the gateway at {where} {what}: say it with --key, or in FAIRLEAD_KEY")
+    if status == 403 and _field(said, "code") == "admin_only":
+        advice = "say an admin's key with --key or in FAIRLEAD_KEY, or ask over its local socket with --socket"
+        return FairleadError(f"the gateway at {where} shows this to admins only: {advice}")
     if message is None or status == 200:
-        raise FairleadError(f"what answers at {where} is no fairlead gateway; say where it is with --url or --socket")
-    raise FairleadError(f"{where}: {message}")
+        return FairleadError(f"what answers at {where} is no fairlead gateway; say where it is with --url or --socket")
+    return FairleadError(f"{where}: {message}")
 
 
-def _message(said: object) -> str | None:
+def _field(said: object, name: str) -> str | None:
     error = said.get("error") if isinstance(said, dict) else None
-    message = error.get("message") if isinstance(error, dict) else None
-    return message if isinstance(message, str) else None
+    value = error.get(name) if isinstance(error, dict) else None
+    return value if isinstance(value, str) else None

@@ -1,8 +1,9 @@
 """The configuration: from a file as written to values that cannot be wrong."""
 
+from fairlead.admission.config import QueueConfig, WaitLimits
+from fairlead.balancing.config import LoadBalancerConfig
 from fairlead.config.loading import load, loads, validate
 from fairlead.config.schema import (
-    Capacity,
     CascadeConfig,
     CheckConfig,
     Config,
@@ -19,10 +20,14 @@ from fairlead.config.schema import (
     Timeouts,
 )
 from fairlead.config.secret import Secret
+from fairlead.domain import Capacity
 from fairlead.health.config import CircuitBreakerConfig
+from fairlead.load.config import LoadMeasure, PrefixConfig
 from fairlead.routing.config import RouteCacheConfig, RoutingConfig, Weights
+from fairlead.scaling.config import ActuatorKind, ScalingConfig
 
 __all__ = [
+    "ActuatorKind",
     "Capacity",
     "CascadeConfig",
     "CheckConfig",
@@ -30,18 +35,24 @@ __all__ = [
     "Config",
     "KeyConfig",
     "Limits",
+    "LoadBalancerConfig",
+    "LoadMeasure",
     "LogPrompts",
     "ModelConfig",
     "NodeConfig",
     "NodeKind",
     "NodeTimeouts",
+    "PrefixConfig",
+    "QueueConfig",
     "Retries",
     "RouteCacheConfig",
     "RoutingConfig",
+    "ScalingConfig",
     "Secret",
     "ServedModel",
     "StateConfig",
     "Timeouts",
+    "WaitLimits",
     "Weights",
     "load",
     "loads",

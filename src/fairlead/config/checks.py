@@ -7,6 +7,8 @@ from fairlead.config.addresses import is_loopback, parse_listen, split_url
 from fairlead.config.problems import Part, Path, Written, nearest
 from fairlead.config.schema import Config, NodeConfig, NodeKind
 from fairlead.dialects.json_schema import schema_problem
+from fairlead.domain import read_priority
+from fairlead.scaling.config import ActuatorKind
 
 Finding = tuple[Path, tuple[Part, ...]]
 """Where, and what is wrong there."""
@@ -27,6 +29,7 @@ def findings(config: Config, *, members: bool = True) -> Iterator[Finding]:
         for key, text in _node(node):
             yield ("nodes", place, *key), (text,)
     yield from _keys(config)
+    yield from _scaling(config)
     yield from _prices(config)
     for room, names in (("nodes", config.nodes), ("models", config.models), ("keys", config.keys)):
         yield from _duplicates(room, [item.name for item in names])
@@ -101,12 +104,32 @@ def _keys(config: Config) -> Iterator[Finding]:
     for place, key in enumerate(config.keys):
         if (key.key is None) == (key.key_sha256 is None):
             yield ("keys", place), ("write one of key and key_sha256 (fairlead key new makes both)",)
+        for name in ("priority", "max_priority"):
+            yield from _priority(("keys", place, name), getattr(key, name))
     digests: dict[bytes, int] = {}
     for place, key in enumerate(config.keys):
         if key.key is not None or key.key_sha256 is not None:
             first = digests.setdefault(key.digest(), place)
             if first != place:
                 yield ("keys", place), ("is the same key as ", ("keys", first))
+
+
+def _priority(path: Path, text: str | None) -> Iterator[Finding]:
+    try:
+        if text is not None:
+            read_priority(text)
+    except ValueError as error:
+        yield path, (str(error),)
+
+
+def _scaling(config: Config) -> Iterator[Finding]:
+    scaling = config.scaling
+    if scaling.min_nodes > scaling.max_nodes:
+        yield ("scaling", "min_nodes"), (f"must not be above max_nodes ({scaling.max_nodes})",)
+    if scaling.actuator is ActuatorKind.COMMAND and not scaling.command:
+        yield ("scaling", "command"), ("the actuator command needs the program and its arguments as a list",)
+    if scaling.actuator is not ActuatorKind.COMMAND and scaling.command is not None:
+        yield ("scaling", "command"), ("is for the actuator command; say actuator: command, or leave it out",)
 
 
 def _prices(config: Config) -> Iterator[Finding]:

@@ -7,11 +7,15 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import force_setattr
 
+from fairlead.admission.config import QueueConfig
+from fairlead.balancing.config import LoadBalancerConfig
 from fairlead.config.addresses import host_and_port, is_ollama_url, parse_listen, tidy_url
 from fairlead.config.secret import Secret
-from fairlead.domain import Model, Node, Price, TaskCategory
+from fairlead.domain import Capacity, Model, Node, Price, TaskCategory
 from fairlead.health.config import CircuitBreakerConfig
+from fairlead.load.config import LoadMeasure, PrefixConfig
 from fairlead.routing.config import RoutingConfig
+from fairlead.scaling.config import ScalingConfig
 
 Count = Annotated[int, Meta(gt=0)]
 Whole = Annotated[int, Meta(ge=0)]
@@ -61,14 +65,6 @@ class NodeTimeouts(_Part, frozen=True, kw_only=True):
         return msgspec.structs.replace(common, **own)
 
 
-class Capacity(_Part, frozen=True, kw_only=True):
-    """What a node can hold; None where unknown."""
-
-    slots: Count | None = None
-    """Tasks at once."""
-    tokens_per_minute: Count | None = None
-
-
 class ServedModel(_Part, frozen=True, kw_only=True, rename={"public": "as"}):
     """A model that a node serves: written as a name, or as `{name: ..., as: ...}`."""
 
@@ -105,6 +101,8 @@ class NodeConfig(_Part, frozen=True, kw_only=True):
     timeouts: NodeTimeouts = NodeTimeouts()
     command: tuple[str, ...] | None = None
     """Program and arguments, run as they stand, without a shell."""
+    poll: bool = True
+    """Whether the node is asked, every few seconds, what it has and how busy it is."""
     verify_tls: bool = True
 
     def __post_init__(self) -> None:
@@ -134,9 +132,9 @@ class NodeConfig(_Part, frozen=True, kw_only=True):
         return Node(
             name=self.name,
             weight=self.weight,
-            slots=self.capacity.slots,
             region=self.region,
             failure_domain=self.failure_domain,
+            capacity=self.capacity,
         )
 
 
@@ -228,6 +226,14 @@ class KeyConfig(_Part, frozen=True, kw_only=True):
     max_cost_usd: Amount | None = None
     """Most that one request may cost, whatever its header says."""
     tenant: Text | None = None
+    share: Annotated[float, Meta(gt=0)] = 1.0
+    """Of the fleet while others wait too, relative to theirs."""
+    priority: Text | None = None
+    """Of its requests where they name none: `interactive`, `normal`, `batch`, or 0 (first) to 9 (last)."""
+    max_priority: Text | None = None
+    """The most urgent that its requests may name; what is more urgent counts as this."""
+    requests_per_minute: Count | None = None
+    tokens_per_minute: Count | None = None
 
     def digest(self) -> bytes:
         """Return the SHA-256 of the key, to compare with a caller's in constant time."""
@@ -245,8 +251,6 @@ class Limits(_Part, frozen=True, kw_only=True):
     max_header_bytes: Count = 64 * 2**10
     header_timeout_s: Seconds = 10.0
     max_connections: Count = 4096
-    max_waiting: Whole = 1024
-    """Requests that may wait for a free slot."""
 
 
 class Config(_Part, frozen=True, kw_only=True):
@@ -267,6 +271,11 @@ class Config(_Part, frozen=True, kw_only=True):
     routing: RoutingConfig = RoutingConfig()
     cascades: tuple[CascadeConfig, ...] = ()
     state: StateConfig = StateConfig()
+    queue: QueueConfig = QueueConfig()
+    load_balancer: LoadBalancerConfig = LoadBalancerConfig()
+    load_measure: LoadMeasure = LoadMeasure.REQUESTS
+    prefix: PrefixConfig = PrefixConfig()
+    scaling: ScalingConfig = ScalingConfig()
     circuit_breaker: CircuitBreakerConfig = CircuitBreakerConfig()
     timeouts: Timeouts = Timeouts()
     retries: Retries = Retries()

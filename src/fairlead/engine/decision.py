@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import msgspec
 
 from fairlead.allocation import Lease
-from fairlead.domain import RankedRoute, Task
+from fairlead.domain import Needs, RankedRoute, Task
 from fairlead.routing.candidate import Candidate
 from fairlead.routing.contract import Choice
 from fairlead.routing.engine import ModelChoice
@@ -29,6 +29,11 @@ class Decision(msgspec.Struct, gc=False):
     attempt: int = 1
     models: ModelChoice | None = None
     """How the models were ranked; None where nothing told them apart, and the strategy chose among all."""
+    max_output_tokens: int | None = None
+    """To what the answer is cut, because there was no room for more; None: it is not."""
+
+    is_cold: bool = False
+    """Whether the node has to load the model first."""
 
     @property
     def candidate(self) -> Candidate:
@@ -72,6 +77,8 @@ def describe(decision: Decision, shown: int | None = FULL_RECORDS) -> dict[str, 
         "candidates_qualified": decision.pool_size,
         "rejected": rejected[:shown],
         "rejected_by_reason": dict(Counter(one["reason"] for one in rejected)),
+        "leased": leased(decision.lease.needs),
+        "loads_model": decision.is_cold,
         "propensity": None if decision.propensity is None else round(decision.propensity, 4),
         "explored": decision.is_explored,
     }
@@ -80,6 +87,11 @@ def describe(decision: Decision, shown: int | None = FULL_RECORDS) -> dict[str, 
     elif len(order) > 1:
         told |= _margin([str(choice.compared[i].node.name) for i in order], [choice.scores[i] for i in order])
     return told
+
+
+def leased(needs: Needs) -> dict[str, int]:
+    """Tell what a lease holds, without what it holds nothing of."""
+    return {name: amount for name, amount in msgspec.structs.asdict(needs).items() if amount}
 
 
 def _ranked(models: ModelChoice, shown: int | None) -> dict[str, object]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from fairlead.allocation.allocator import ResourceAllocator
 from fairlead.domain import Model, Node
 from fairlead.engine.events import Event, FleetChanged
 from fairlead.engine.lineup import Lineup, models_of
@@ -27,6 +28,12 @@ class FleetSettings(msgspec.Struct, frozen=True):
     probe_ttl_s: float | None = None
     """Of a lease on a half-open node; None: the breaker's own timeout."""
     breaker: CircuitBreakerConfig = CircuitBreakerConfig()
+    max_node_utilization: float = 1.0
+    """Share of a node that `batch` work leaves free, and other work where it can."""
+    counts_tokens: bool = False
+    """Whether tokens are leased on every node, not on those alone that limit them."""
+    slow_start_s: float = 0.0
+    """How long a node that joins or recovers takes to get its whole share."""
     results_judge: bool = False
     """Whether a success says that an answer was good, as the result of a task does, or just that it came."""
 
@@ -34,8 +41,9 @@ class FleetSettings(msgspec.Struct, frozen=True):
 class Directory:
     """The part of a fleet's state that says who may be asked. Candidates per name are kept, not filtered per task."""
 
-    def __init__(self, settings: FleetSettings) -> None:
+    def __init__(self, settings: FleetSettings, allocator: ResourceAllocator) -> None:
         self.settings = settings
+        self.allocator = allocator
         self.nodes: dict[str, NodeState] = {}
         self.outbox: list[Event] = []
         self._by_model: dict[str, dict[str, Candidate]] = {}
@@ -46,6 +54,9 @@ class Directory:
         self._recalled: dict[tuple[str, str], Any] = {}
         """What was kept of pairs that have not joined yet."""
         self._on_probation: set[str] = set()
+        self.is_limited = False
+        """Whether any node has limits, so that tasks may have to wait."""
+        self._first_joined_s: float | None = None
 
     @property
     def models(self) -> Mapping[str, Mapping[str, Candidate]]:
@@ -67,16 +78,33 @@ class Directory:
         if node.name in by_node:
             raise DuplicateModelError(f"model {model.name!r} is registered on node {node.name!r} already")
         state = self.nodes.get(node.name)
+        is_new = state is None
         if state is None:
-            state = self.nodes[node.name] = NodeState(node, self.settings.breaker)
+            state = self.nodes[node.name] = NodeState(node, self.settings.breaker, self.allocator.account(node))
         candidate = Candidate(model, node, state.account, self._registered, self.settings.half_life_s)
         self._registered += 1
         if (model.name, node.name) in self._recalled:
             candidate.take_over(self._recalled.pop((model.name, node.name)))
         by_node[node.name] = state.candidates[model.name] = candidate
         self._lineups.clear()
+        self.is_limited |= not state.account.is_roomy
         self.outbox.append(FleetChanged(at_s=now_s, model=model.name, node=node.name, joined=True))
+        if is_new:
+            self._joined(state, now_s)
         return candidate
+
+    def utilization(self) -> float:
+        """Return the mean leased share of the nodes that have limits; 0.0 where none has."""
+        if not self.is_limited:
+            return 0.0
+        shares = [state.account.utilization for state in self.nodes.values() if not state.account.is_roomy]
+        return sum(shares) / len(shares)
+
+    def _look_for_limits(self) -> None:
+        self.is_limited = not all(state.account.is_roomy for state in self.nodes.values())
+
+    def _joined(self, state: NodeState, now_s: float) -> None:
+        """Take note of a node that was not there before."""
 
     def remove(self, model: str, node: str, now_s: float) -> None:
         """Take a model off a node. Its leases end by themselves. Raises UnknownModelError when it is not there."""
@@ -88,8 +116,10 @@ class Directory:
         del self.nodes[node].candidates[model]
         if not self.nodes[node].candidates:
             del self.nodes[node]
+            self.allocator.forget(node)
             self._on_probation.discard(node)
         self._lineups.clear()
+        self._look_for_limits()
         self.outbox.append(FleetChanged(at_s=now_s, model=model, node=node, joined=False))
 
     def name_group(self, name: str, members: Sequence[str]) -> None:
@@ -140,6 +170,8 @@ class Directory:
             capabilities=frozenset.intersection(*known) if known else None,
             context_tokens=min(contexts, default=float("inf")),
             models=models_of(ready),
+            nodes=frozenset(one.node.name for one in ready),
+            is_roomy=all(one.account.is_roomy for one in ready),
         )
         if rejected or ready:  # names nobody has are not remembered: callers could invent them without end
             self._lineups[name] = lineup

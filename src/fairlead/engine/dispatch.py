@@ -24,8 +24,9 @@ from fairlead.errors import Fault, NoCandidateError, RoutingError
 from fairlead.health import Circuit
 from fairlead.rng import Draw
 from fairlead.routing.contract import Strategy
-from fairlead.routing.filters import Reason
+from fairlead.routing.filters import WAITING_HELPS, Reason
 
+_WAITING_HELPS = frozenset(reason.value for reason in WAITING_HELPS)
 BLOCK_S = 60.0
 """How long a node is spared a model that it refused."""
 COOL_S = 1.0
@@ -44,6 +45,12 @@ class Wait(msgspec.Struct, frozen=True):
     """Call `resume` at that time, or, where it is None, as soon as a lease is given back."""
 
     until_s: float | None
+    look_again_s: float | None = None
+    """When a limit per minute gives way, which no lease tells; None where no such limit is in the way."""
+
+
+class GiveWay(msgspec.Struct, frozen=True):
+    """Stop the attempt: more urgent work took its place. The task waits for room from now on."""
 
 
 class Refuse(msgspec.Struct, frozen=True):
@@ -57,7 +64,7 @@ class Done(msgspec.Struct, frozen=True):
     """Nothing is left to do."""
 
 
-Action = Send | Wait | Refuse | Done
+Action = Send | Wait | GiveWay | Refuse | Done
 DONE = Done()
 
 
@@ -82,9 +89,12 @@ class Dispatch:
         "_spared",
         "_strategy",
         "_tried",
+        "_waits_since_s",
         "attempts",
+        "begun_s",
         "decision",
         "phase",
+        "queued_s",
         "repeats",
         "task",
     )
@@ -105,6 +115,10 @@ class Dispatch:
         """Nodes asked so far."""
         self.repeats = 0
         """Of these, those that repeated work which a node may have begun."""
+        self.begun_s = 0.0
+        self.queued_s = 0.0
+        """How long it waited for room."""
+        self._waits_since_s: float | None = None
         self.decision: Decision | None = None
         self.phase = Phase.NEW
 
@@ -113,7 +127,22 @@ class Dispatch:
         if self.phase is not Phase.NEW:
             return DONE
         self._budget.deposit()
+        self.begun_s = now_s
         return self._next(now_s)
+
+    def hold(self, now_s: float) -> None:
+        """Start by waiting for room, because others wait for the same."""
+        if self.phase is Phase.NEW:
+            self._budget.deposit()
+            self.begun_s = self._waits_since_s = now_s
+            self.phase = Phase.WAITING
+
+    def give_way(self, now_s: float) -> None:
+        """Give the node back to more urgent work, before anything of the answer came, and wait for room."""
+        if self.phase is Phase.SENT:
+            self._settle(None, now_s)
+            self._waits_since_s = now_s
+            self.phase = Phase.WAITING
 
     def resume(self, now_s: float) -> Action:
         """The time of a Wait has come."""
@@ -135,6 +164,9 @@ class Dispatch:
         """The caller went away: give back what is held, blame nobody."""
         if self.phase is Phase.SENT:
             self._settle(None, now_s)
+        elif self._waits_since_s is not None:
+            self.queued_s += now_s - self._waits_since_s
+            self._waits_since_s = None
         return self._over()
 
     def fail(
@@ -189,6 +221,9 @@ class Dispatch:
             return self._refuse(fault, error)
         self.decision = decision
         self.attempts += 1
+        if self._waits_since_s is not None:
+            self.queued_s += now_s - self._waits_since_s
+            self._waits_since_s = None
         self.phase = Phase.SENT
         return Send(decision)
 
@@ -196,9 +231,12 @@ class Dispatch:
         self, error: NoCandidateError, now_s: float, fault: Fault | None, retry_after_s: float | None
     ) -> Action:
         """Wait for capacity, or for a node that may be asked again; else give up."""
-        if Reason.FULL.value in error.reasons:
+        if not _WAITING_HELPS.isdisjoint(error.reasons):
             self.phase = Phase.WAITING
-            return Wait(None)
+            if self._waits_since_s is None:
+                self._waits_since_s = now_s
+            is_limit = Reason.RATE.value in error.reasons and error.retry_after_s is not None
+            return Wait(None, now_s + (error.retry_after_s or 0.0) if is_limit else None)
         if self._spared:  # another model on the same node may do
             self._tried -= self._spared
             self._spared.clear()
@@ -223,6 +261,8 @@ class Dispatch:
     def _settle(self, outcome: Outcome | None, now_s: float) -> None:
         if self.decision is not None:
             self._fleet.settle(self.decision.lease, self.decision.candidate, outcome, now_s)
+            if self.decision.is_cold and outcome is not None and outcome.first_token_s is not None:
+                self._fleet.loaded(self.decision.candidate, outcome.first_token_s)
 
     def _refuse(self, fault: Fault | None, error: RoutingError | None = None) -> Action:
         self.phase = Phase.OVER

@@ -55,6 +55,14 @@ class LeasesExpired(Event, frozen=True, kw_only=True):
     count: int
 
 
+class LoadStageChanged(Event, frozen=True, kw_only=True):
+    """What arrives became a spike, or calmed down."""
+
+    before: str
+    after: str
+    why: str
+
+
 class FleetChanged(Event, frozen=True, kw_only=True):
     """A model was registered on a node, or left it."""
 

@@ -9,8 +9,10 @@ import heapq
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-from fairlead.allocation import Lease, Ledger
-from fairlead.domain import Model, Outcome, Task
+from fairlead.allocation import Lease
+from fairlead.allocation.allocator import ResourceAllocator
+from fairlead.domain import ONE_SLOT, Capacity, Model, Outcome, Task
+from fairlead.domain.report import NodeReport
 from fairlead.engine.decision import Decision
 from fairlead.engine.directory import AUTO, Directory, FleetSettings
 from fairlead.engine.events import (
@@ -20,9 +22,10 @@ from fairlead.engine.events import (
     PairBlocked,
     StrategyChanged,
 )
-from fairlead.engine.lineup import with_room
+from fairlead.engine.lessor import FREELY, Lessor, Terms
 from fairlead.engine.node_state import NodeState
 from fairlead.engine.refusal import all_ruled_out, nothing_there
+from fairlead.engine.residence import Residence
 from fairlead.errors import (
     BadRequestError,
     Fault,
@@ -30,14 +33,19 @@ from fairlead.errors import (
     RoutingError,
 )
 from fairlead.health import Cause, Circuit
+from fairlead.load.signal import reported
+from fairlead.load.slow_start import warmth
 from fairlead.rng import Draw
 from fairlead.routing.candidate import Candidate
-from fairlead.routing.contract import Choice, Pool, Strategy
+from fairlead.routing.contract import WIDE, Choice, Pool, Strategy
 from fairlead.routing.engine import ModelChoice, RoutingEngine
 from fairlead.routing.filters import Reason, Rejection, split_fit
 
 __all__ = ["AUTO", "PROBE_SHARE", "Fleet", "FleetSettings"]
 
+START_S = 1.0
+"""Nodes that join within this time of the first belong to the fleet from the start."""
+WARM_STEPS = 10
 PROBE_SHARE = 0.1
 """Share of tasks that go to a node whose circuit is half open, while there is one."""
 
@@ -46,14 +54,21 @@ class Fleet(Directory):
     """Models on nodes, with their evidence, breakers and leases."""
 
     def __init__(
-        self, strategy: Strategy, settings: FleetSettings | None = None, engine: RoutingEngine | None = None
+        self,
+        strategy: Strategy,
+        settings: FleetSettings | None = None,
+        engine: RoutingEngine | None = None,
+        allocator: ResourceAllocator | None = None,
     ) -> None:
-        super().__init__(settings or FleetSettings())
+        super().__init__(settings or FleetSettings(), allocator or ResourceAllocator())
         self.strategy = strategy
         self.engine = engine
         """Says which of several models comes first; None: the strategy chooses among all."""
-        self.ledger = Ledger()
+        self.ledger = self.allocator.ledger
+        settings = self.settings
+        self.lessor = Lessor(self.allocator, settings.max_node_utilization, counts_tokens=settings.counts_tokens)
         self._due: list[tuple[float, int, NodeState]] = []
+        self._residence = Residence(self.nodes, self.ledger)
         self.version = 0
         """Rises with everything that is learnt."""
 
@@ -87,16 +102,27 @@ class Fleet(Directory):
             self.tick(now_s)
         strategy = strategy or self.strategy
         lineup = self._lineups.get(task.model)
-        if lineup is not None and lineup.pool is not None and not tried and lineup.suits(task, min_context):
+        is_usual = not tried and not self._residence.is_told
+        if lineup is not None and lineup.pool is not None and is_usual and lineup.suits(task, min_context):
             models = self._rank(task, lineup.models, now_s, attempt) if len(lineup.models) > 1 else None
-            if models is None:
-                decision = self._choose(strategy, task, lineup.pool, lineup.rejected, now_s, attempt)
-            else:
-                pool = lineup.tier(models.tiers[0]) or lineup.pool
-                decision = self._choose(strategy, task, pool, lineup.rejected, now_s, attempt, models)
+            pool = lineup.pool if models is None else lineup.tier(models.tiers[0]) or lineup.pool
+            terms = FREELY if lineup.is_roomy else self.lessor.terms(task)[0]
+            decision = self._choose(strategy, task, pool, lineup.rejected, now_s, attempt, models, terms)
             if decision is not None:
                 return decision
         return self._decide_narrowly(task, now_s, attempt, tried, min_context, strategy)
+
+    def expected_s(self, name: str) -> float | None:
+        """Return how long the fastest of those who stand ready under a name usually takes; None where nobody knows."""
+        pool = self.lineup(name).pool
+        known = [one.evidence for one in pool.candidates[:WIDE] if one.evidence.successes] if pool else []
+        return min((one.latency_sum_s / one.successes for one in known), default=None)
+
+    def service_s(self) -> float | None:
+        """Return how long answers have taken of late, over all nodes; None while none has come."""
+        known = [one.evidence for one in self.candidates() if one.evidence.successes]
+        count = sum(one.successes for one in known)
+        return sum(one.latency_sum_s for one in known) / count if count else None
 
     def _decide_narrowly(
         self, task: Task, now_s: float, attempt: int, tried: Collection[str], min_context: int, strategy: Strategy
@@ -104,6 +130,7 @@ class Fleet(Directory):
         """Decide where some of the pool is ruled out, going on to the models that may stand in."""
         rejected: list[Rejection] = []
         unmet: NoCandidateError | None = None
+        waits: list[float] = []
         for name in (task.model, *self._fallbacks.get(task.model, ())):
             lineup = self.lineup(name)
             rejected.extend(lineup.rejected)
@@ -115,14 +142,42 @@ class Fleet(Directory):
             tiers = [lineup.pool] if models is None else [lineup.tier(tier) for tier in models.tiers]
             for tier in tiers:
                 pool = tier and self._qualified(tier, task, tried, min_context, rejected)
-                while pool is not None:
-                    decision = self._choose(strategy, task, pool, rejected, now_s, attempt, models)
+                if pool is None:
+                    continue
+                for part in self._residence.tiers(pool, rejected):
+                    decision = self._place(strategy, task, part, rejected, now_s, attempt, models)
                     if decision is not None:
                         return decision
-                    offered, pool = pool, with_room(pool, rejected)
-                    if pool is not None and len(pool.candidates) == len(offered.candidates):
-                        raise RuntimeError(f"strategy {strategy.name!r} picked a candidate that it was not offered")
-        raise unmet or self._refusal(task, rejected, now_s)
+                    full, wait_s = self.lessor.rejections(part.candidates, task, now_s, self.lessor.terms(task)[-1])
+                    rejected.extend(full)
+                    if wait_s is not None:
+                        waits.append(wait_s)
+        raise unmet or self._refusal(task, rejected, now_s, waits)
+
+    def _place(
+        self,
+        strategy: Strategy,
+        task: Task,
+        pool: Pool,
+        rejected: list[Rejection],
+        now_s: float,
+        attempt: int,
+        models: ModelChoice | None,
+    ) -> Decision | None:
+        """Pick among those of a pool that have room, on the best terms on which anybody has."""
+        for terms in self.lessor.terms(task):
+            roomy = self.lessor.with_room(pool, task, now_s, terms)
+            if roomy is None:
+                continue
+            if roomy is not pool:
+                free = set(map(id, roomy.candidates))
+                full = [one for one in pool.candidates if id(one) not in free]
+                rejected.extend(self.lessor.rejections(full, task, now_s, terms)[0])
+            decision = self._choose(strategy, task, roomy, rejected, now_s, attempt, models, terms)
+            if decision is None:
+                raise RuntimeError(f"strategy {strategy.name!r} picked a candidate that it was not offered")
+            return decision
+        return None
 
     def _rank(self, task: Task, models: tuple[Model, ...], now_s: float, attempt: int) -> ModelChoice | None:
         """Say which models come first, or None where nothing tells them apart. Raises as `rank_models` does."""
@@ -140,8 +195,9 @@ class Fleet(Directory):
         now_s: float,
         attempt: int,
         models: ModelChoice | None = None,
+        terms: Terms = FREELY,
     ) -> Decision | None:
-        """Pick from a pool and lease; None where the picked node has nothing to lease."""
+        """Pick from a pool and lease; None where the picked node has nothing to lease on these terms."""
         draw = Draw(self.settings.seed, task.key, attempt)
         choice = (self._probe(pool, draw) if self._on_probation else None) or strategy.choose(task, pool, now_s, draw)
         account = choice.picked.account
@@ -149,10 +205,18 @@ class Fleet(Directory):
         ttl_s = settings.lease_ttl_s
         if account.probe_limit is not None:
             ttl_s = settings.breaker.timeout_s if settings.probe_ttl_s is None else settings.probe_ttl_s
-        lease = self.ledger.take(account, task, now_s, ttl_s)
+        cold = self._residence.is_told and self._residence.is_cold(choice.picked)
+        lease = self.lessor.take(task, choice.picked, now_s, ttl_s, terms)
         if lease is None:
             return None
-        return Decision(task, strategy.name, choice, lease, rejected, len(pool.candidates), now_s, attempt, models)
+        decision = Decision(task, strategy.name, choice, lease, rejected, len(pool.candidates), now_s, attempt, models)
+        if terms.is_short and lease.needs is not ONE_SLOT:
+            wanted = self.lessor.needs(task, choice.picked, now_s).output_tokens
+            if lease.needs.output_tokens < wanted:
+                decision.max_output_tokens = lease.needs.output_tokens
+        if cold:
+            decision.is_cold = True
+        return decision
 
     def _probe(self, pool: Pool, draw: Draw) -> Choice | None:
         """Send a share of the tasks to nodes on probation: by their record they would not be chosen for long."""
@@ -177,20 +241,27 @@ class Fleet(Directory):
             return pool
         return Pool(pool.key, fit) if fit else None
 
-    def _refusal(self, task: Task, rejected: Sequence[Rejection], now_s: float) -> RoutingError:
+    def _refusal(
+        self, task: Task, rejected: Sequence[Rejection], now_s: float, waits: Sequence[float] = ()
+    ) -> RoutingError:
         known = [*self._by_model, *self._groups, AUTO] if self._by_model else []
         if self.serves(task.model) and rejected:
-            soonest_s = min((at_s for at_s, _, _ in self._due), default=None)
-            return all_ruled_out(task, rejected, None if soonest_s is None else max(soonest_s - now_s, 0.0))
+            soonest_s = min((*waits, *(max(at_s - now_s, 0.0) for at_s, _, _ in self._due)), default=None)
+            return all_ruled_out(task, rejected, soonest_s)
         return nothing_there(task, known, is_known=self.serves(task.model))
 
     # -- what came back
 
     def settle(self, lease: Lease, candidate: Candidate, outcome: Outcome | None, now_s: float) -> None:
         """Give a lease back and learn from its outcome; None where the outcome says nothing about the node."""
-        self.ledger.give_back(lease)
-        if outcome is not None:
-            self.learn(candidate, outcome, now_s, lease)
+        if outcome is None:
+            self.ledger.give_back(lease)
+            return
+        if self.is_limited or lease.needs is not ONE_SLOT:
+            self.lessor.settle(lease, candidate, outcome, now_s)
+        else:
+            self.ledger.give_back(lease)
+        self.learn(candidate, outcome, now_s, lease)
 
     def learn(self, candidate: Candidate, outcome: Outcome, now_s: float, lease: Lease | None = None) -> None:
         """Let one outcome count, for the candidate's evidence and its node's circuit.
@@ -245,6 +316,34 @@ class Fleet(Directory):
             "confidence_before": round(before.confidence, 4),
             "confidence_after": round(after.confidence, 4),
         }
+
+    def hear(self, report: NodeReport, capacity: Capacity) -> None:
+        """Take note of what a node told of itself, and of the capacity that follows from it."""
+        state = self.nodes.get(report.node)
+        if state is None:
+            return
+        state.hear(report)
+        if report.running is not None:
+            self._weigh(state, report, report.running + (report.waiting or 0))
+        self._residence.share_sizes(state)
+        if capacity != state.account.capacity:
+            state.account.resize(capacity)
+            self._lineups.clear()
+            self._look_for_limits()
+
+    def _weigh(self, state: NodeState, report: NodeReport, tasks: int) -> None:
+        """Let a report say how busy a node is beside what was sent from here."""
+        taken_s = [lease.taken_s for lease in self.ledger if lease.account is state.account]
+        last = next((one.report for one in state.candidates.values()), None)
+        heard = reported(tasks, report.sampled_at_s, taken_s, last)
+        for candidate in state.candidates.values():
+            candidate.report = heard
+
+    def loaded(self, candidate: Candidate, took_s: float) -> None:
+        """Learn how long a node took to load a model."""
+        state = self.nodes.get(candidate.node.name)
+        if state is not None and state.residency is not None:
+            state.residency.learn_load(candidate.model.name, took_s)
 
     def cool(self, candidate: Candidate, until_s: float, now_s: float) -> None:
         """Leave a node alone until a time, because it asked for that."""
@@ -333,6 +432,31 @@ class Fleet(Directory):
             cause = state.breaker.waited(now_s)
             if cause is not None:
                 self._circuit_changed(state, before, cause, now_s)
+            if state.warms_since_s is not None:
+                self._warm(state, now_s)
+        self._lineups.clear()
+
+    def _joined(self, state: NodeState, now_s: float) -> None:
+        """Let a node that joins a fleet at work begin slowly: what is there from the start has its share at once."""
+        if self._first_joined_s is None:
+            self._first_joined_s = now_s
+        elif now_s - self._first_joined_s > START_S:
+            self._begin_slowly(state, now_s)
+
+    def _begin_slowly(self, state: NodeState, now_s: float) -> None:
+        if self.settings.slow_start_s:
+            state.warms_since_s = now_s
+            self._warm(state, now_s)
+
+    def _warm(self, state: NodeState, now_s: float) -> None:
+        since_s, window_s = state.warms_since_s, self.settings.slow_start_s
+        if since_s is None or now_s - since_s >= window_s:
+            state.warms_since_s, state.account.warmth = None, 1.0
+        else:
+            state.account.warmth = warmth(since_s, now_s, window_s)
+            self._wait_for(state, now_s + window_s / WARM_STEPS)
+        for candidate in state.candidates.values():
+            candidate.reweigh()
         self._lineups.clear()
 
     def _circuit_changed(self, state: NodeState, before: Circuit, cause: Cause, now_s: float) -> None:
@@ -345,6 +469,8 @@ class Fleet(Directory):
             self._on_probation.discard(state.node.name)
         if breaker.state is Circuit.OPEN:
             self._wait_for(state, breaker.reopens_at_s)
+        if before is Circuit.HALF_OPEN and cause is Cause.RECOVERED:
+            self._begin_slowly(state, now_s)
         self._lineups.clear()
         self.outbox.append(
             CircuitChanged(

@@ -7,7 +7,7 @@ import msgspec
 from fairlead.domain import Model, Task
 from fairlead.routing.candidate import Candidate
 from fairlead.routing.contract import Pool
-from fairlead.routing.filters import Reason, Rejection
+from fairlead.routing.filters import Rejection
 
 MOST_TIERS = 256
 
@@ -23,6 +23,10 @@ class Lineup(msgspec.Struct):
     """The smallest context of the pool; infinite where none is known."""
     models: tuple[Model, ...] = ()
     """The models of the pool, each once, in the order in which they were registered."""
+    is_roomy: bool = False
+    """Whether no node of the pool has limits."""
+    nodes: frozenset[str] = frozenset()
+    """Where the pool's models are served."""
     _tiers: dict[tuple[str, ...], Pool | None] = {}
 
     def tier(self, names: tuple[str, ...]) -> Pool | None:
@@ -56,16 +60,3 @@ def with_models(pool: Pool, names: Collection[str]) -> Pool | None:
 def models_of(candidates: Sequence[Candidate]) -> tuple[Model, ...]:
     """Return the models of some candidates, each once."""
     return tuple({one.model.name: one.model for one in candidates}.values())
-
-
-def with_room(pool: Pool, rejected: list[Rejection]) -> Pool | None:
-    """Narrow a pool to the candidates whose nodes have something to lease."""
-    free: list[Candidate] = []
-    for candidate in pool.candidates:
-        account = candidate.account
-        is_full = account.slots is not None and account.in_flight >= account.slots
-        if is_full or (account.probe_limit is not None and account.probes >= account.probe_limit):
-            rejected.append(Rejection(candidate, Reason.FULL))
-        else:
-            free.append(candidate)
-    return Pool(pool.key, free) if free else None

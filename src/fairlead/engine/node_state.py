@@ -1,7 +1,9 @@
 """What the fleet keeps of one node."""
 
 from fairlead.allocation import Account
+from fairlead.allocation.residency import LoadedModel, Residency
 from fairlead.domain import Node
+from fairlead.domain.report import NodeReport
 from fairlead.health import Breaker, Circuit, CircuitBreakerConfig
 from fairlead.routing.candidate import Candidate
 from fairlead.routing.filters import Reason
@@ -10,17 +12,48 @@ from fairlead.routing.filters import Reason
 class NodeState:
     """A node's account in the ledger, its breaker, and what else keeps tasks away from it."""
 
-    __slots__ = ("account", "blocked", "breaker", "candidates", "cooling_until_s", "is_draining", "node")
+    __slots__ = (
+        "account",
+        "blocked",
+        "breaker",
+        "candidates",
+        "cooling_until_s",
+        "is_draining",
+        "node",
+        "report",
+        "residency",
+        "warms_since_s",
+    )
 
-    def __init__(self, node: Node, breaker: CircuitBreakerConfig) -> None:
+    def __init__(self, node: Node, breaker: CircuitBreakerConfig, account: Account) -> None:
         self.node = node
-        self.account = Account(node.slots)
+        self.account = account
         self.breaker = Breaker(breaker)
         self.candidates: dict[str, Candidate] = {}
         self.cooling_until_s: float | None = None
         self.is_draining = False
+        self.report: NodeReport | None = None
+        """What the node told of itself last."""
+        self.residency: Residency | None = None
+        """Which models it holds in memory; None where it does not tell."""
+        self.warms_since_s: float | None = None
+        """Since when it gets its share back, after it joined or recovered."""
         self.blocked: dict[str, float] = {}
         """Models that this node refuses, and until when."""
+
+    def hear(self, report: NodeReport) -> None:
+        """Take over what the node told of itself."""
+        self.report = report
+        if report.loaded is None:
+            return
+        capacity = self.account.capacity
+        if self.residency is None:
+            self.residency = Residency(capacity.gpu_memory_bytes or capacity.memory_bytes)
+        sizes = {
+            name: LoadedModel((one.vram_bytes if capacity.gpu_memory_bytes else one.size_bytes) or 0)
+            for name, one in report.loaded.items()
+        }
+        self.residency.update(sizes, report.sampled_at_s)
 
     def why_not(self, candidate: Candidate) -> Reason | None:
         """Say what keeps tasks away from this pair, or None when nothing does."""

@@ -6,6 +6,7 @@ import msgspec
 
 from fairlead.dialects.contract import Dialect, ErrorInfo
 from fairlead.errors import BadRequestError, UnknownStrategyError
+from fairlead.gateway.capacity import CapacityPages
 from fairlead.gateway.guard import Caller
 from fairlead.gateway.http import Request, Responder
 from fairlead.gateway.reply import send_error
@@ -29,6 +30,7 @@ class Admin:
     def __init__(self, orchestrator: ModelOrchestrator, recorder: Recorder, wishes: WishReader) -> None:
         self._orchestrator = orchestrator
         self._wishes = wishes
+        self.capacity = CapacityPages(orchestrator)
         self._recorder = recorder
 
     def routes(self) -> dict[tuple[str, str], Route]:
@@ -36,6 +38,7 @@ class Admin:
         return {
             ("GET", "/metrics"): self._metrics,
             ("GET", "/admin/fleet"): _for_admins(self._fleet),
+            **{place: _for_admins(route) for place, route in self.capacity.routes().items()},
             ("POST", "/admin/strategy"): _for_admins(self._set_strategy),
             ("POST", "/admin/reset"): _for_admins(self._reset),
         }
@@ -60,7 +63,9 @@ class Admin:
         del request, caller
         from fairlead.telemetry.prometheus import CONTENT_TYPE, exposition  # only scraped gateways pay for it
 
-        body = exposition(self._recorder.metrics, self._orchestrator.fleet, self._recorder.state)
+        orchestrator = self._orchestrator
+        queue = orchestrator.lobby.queue.state(orchestrator.clock())
+        body = exposition(self._recorder.metrics, orchestrator.fleet, self._recorder.state, queue)
         responder.send(200, b"content-type: %b\r\n" % CONTENT_TYPE, body)
 
     def _fleet(self, request: Request, responder: Responder) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from fairlead.actuators import Autoscaler
 from fairlead.clock import wall_s
 from fairlead.dialects import decode, empty_answer
 from fairlead.dialects.contract import Call, Dialect, ErrorInfo, Operation
@@ -74,6 +75,10 @@ class Gateway:
             self._methods.setdefault(path, []).append(method)
         for path in OPERATIONS:
             self._methods[path] = ["POST"]
+
+    def show_scaling(self, scaler: Autoscaler) -> None:
+        """Let operators see what is started and stopped, and why."""
+        self._admin.capacity.scaler = scaler
 
     def drain(self) -> None:
         """Report "not ready" from now on, so that load balancers turn elsewhere."""

@@ -7,14 +7,16 @@ from fairlead.backends.contract import Backend
 from fairlead.backends.http_backend import HttpBackend
 from fairlead.backends.http_pool import PoolLimits
 from fairlead.backends.simulated_backend import SimulatedBackend
+from fairlead.balancing.balancer import LoadBalancer
 from fairlead.capability.scorer import CapabilityConfig, CapabilityScorer
 from fairlead.categories import detector_named
-from fairlead.config import Config, KeyConfig, NodeConfig, NodeKind, Timeouts
+from fairlead.config import Config, KeyConfig, LoadMeasure, NodeConfig, NodeKind, Timeouts
 from fairlead.config.addresses import is_loopback
 from fairlead.config.known_models import fill
 from fairlead.dialects.contract import Dialect
 from fairlead.discovery import ModelSeen
-from fairlead.domain import Model
+from fairlead.domain import Model, read_priority
+from fairlead.domain.priority import FIRST_LEVEL, NORMAL
 from fairlead.engine.events import Event
 from fairlead.engine.fleet import Fleet, FleetSettings
 from fairlead.engine.retry_budget import RetryPolicy
@@ -22,6 +24,7 @@ from fairlead.errors import ConfigError
 from fairlead.gateway.app import Gateway
 from fairlead.gateway.guard import Guard, Key
 from fairlead.gateway.wishes import WishReader
+from fairlead.load.prefix_affinity import PrefixAffinity
 from fairlead.orchestrator.cascade import Cascades
 from fairlead.orchestrator.orchestrator import CallTimeouts, ModelOrchestrator, Target
 from fairlead.routing import RoutingSettings, make_strategy
@@ -69,11 +72,13 @@ def build_gateway(
     routing = routing_settings(config)
     retries, times = config.retries, config.timeouts
     orchestrator = ModelOrchestrator(
-        Fleet(make_strategy(config.strategy, routing), settings, build_engine(config)),
-        detector_named(config.detector),
+        balancer=LoadBalancer(config.load_balancer),
+        fleet=Fleet(make_strategy(config.strategy, routing), settings, build_engine(config)),
+        detector=detector_named(config.detector),
         retries=RetryPolicy(retries.max_attempts, retries.budget_ratio, retries.min_per_second),
         timeouts=CallTimeouts(times.connect_s, times.first_token_s, times.idle_s, times.total_s),
-        max_waiting=config.limits.max_waiting,
+        queue=config.queue,
+        shares={key.tenant or key.name: key.share for key in config.keys},
         watcher=recorder,
         routing=routing,
     )
@@ -99,12 +104,22 @@ def fleet_settings(config: Config) -> FleetSettings:
     """Return what a fleet is built with. No lease ends while its call may still go on: expiry is for lost owners."""
     longest_s = max([config.timeouts.total_s, *(node.timeouts.total_s or 0.0 for node in config.nodes)])
     ttl_s = max(config.pending_timeout_s, longest_s + LEASE_SLACK_S)
-    return FleetSettings(config.seed, config.half_life_s, ttl_s, ttl_s, config.circuit_breaker)
+    return FleetSettings(
+        seed=config.seed,
+        half_life_s=config.half_life_s,
+        lease_ttl_s=ttl_s,
+        probe_ttl_s=ttl_s,
+        breaker=config.circuit_breaker,
+        max_node_utilization=config.load_balancer.max_node_utilization,
+        counts_tokens=config.load_measure is LoadMeasure.TOKENS,
+        slow_start_s=config.load_balancer.slow_start_s,
+    )
 
 
 def routing_settings(config: Config) -> RoutingSettings:
     """Return what strategies are built with."""
-    return RoutingSettings(exploration=config.exploration)
+    prefixes = PrefixAffinity(config.prefix) if config.prefix.enabled else None
+    return RoutingSettings(exploration=config.exploration, load_measure=config.load_measure, prefixes=prefixes)
 
 
 def target_of(config: Config, node: NodeConfig, seen: Seen) -> Target:
@@ -159,7 +174,17 @@ def _backend(node: NodeConfig, limits: Timeouts) -> Backend:
 
 
 def _key(key: KeyConfig) -> Key:
-    return Key(key.name, key.digest(), key.admin, key.tenant, key.max_cost_usd)
+    return Key(
+        key.name,
+        key.digest(),
+        key.admin,
+        key.tenant,
+        key.max_cost_usd,
+        NORMAL if key.priority is None else read_priority(key.priority),
+        FIRST_LEVEL if key.max_priority is None else read_priority(key.max_priority),
+        key.requests_per_minute,
+        key.tokens_per_minute,
+    )
 
 
 def _host_names(config: Config, port: int) -> list[str]:

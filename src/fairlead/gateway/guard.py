@@ -7,7 +7,9 @@ from collections.abc import Collection, Sequence
 import msgspec
 
 from fairlead.dialects.contract import ErrorInfo
+from fairlead.domain.priority import FIRST_LEVEL, NORMAL
 from fairlead.gateway.http import Request
+from fairlead.orchestrator.limits import KeyLimits
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -19,6 +21,12 @@ class Key(msgspec.Struct, frozen=True):
     is_admin: bool = False
     tenant: str | None = None
     max_cost_usd: float | None = None
+    priority: int = NORMAL
+    """Of requests that name none."""
+    max_priority: int = FIRST_LEVEL
+    """The most urgent that a request may name."""
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -28,6 +36,9 @@ class Caller(msgspec.Struct, frozen=True):
     tenant: str | None
     is_admin: bool
     max_cost_usd: float | None = None
+    priority: int = NORMAL
+    max_priority: int = FIRST_LEVEL
+    limits: KeyLimits | None = None
 
 
 LOCAL_ADMIN = Caller("local", None, is_admin=True)
@@ -58,9 +69,7 @@ class Guard:
         self._hosts = frozenset(host.lower().encode() for host in hosts)
         self._origins = frozenset(origin.lower().encode() for origin in origins)
         self._any_host = any_host
-        self._callers = {
-            key.sha256: Caller(key.name, key.tenant or key.name, key.is_admin, key.max_cost_usd) for key in keys
-        }
+        self._callers = {key.sha256: _caller(key) for key in keys}
 
     def admit(self, request: Request) -> Caller | ErrorInfo:
         """Return who is asking, or the error that refuses them."""
@@ -99,3 +108,12 @@ class Guard:
         if found is None:
             return ErrorInfo(401, "this API key is not known here", "authentication_error", "invalid_api_key")
         return found
+
+
+def _caller(key: Key) -> Caller:
+    limits = None
+    if key.requests_per_minute is not None or key.tokens_per_minute is not None:
+        limits = KeyLimits(key.requests_per_minute, key.tokens_per_minute)
+    tenant = key.tenant or key.name
+    priority = max(key.priority, key.max_priority)
+    return Caller(key.name, tenant, key.is_admin, key.max_cost_usd, priority, key.max_priority, limits)

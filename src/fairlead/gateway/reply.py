@@ -83,6 +83,8 @@ class HttpReply:
                 len(exchange.decisions),
             )
         )
+        if exchange.dispatch.queued_s:
+            lines += b"x-fairlead-queued-ms: %d\r\n" % round(exchange.dispatch.queued_s * 1000)
         if exchange.step is not None:
             lines += b"x-fairlead-cascade: %b\r\n" % _plain(str(exchange.step))
         for name, value in exchange.answer_headers:

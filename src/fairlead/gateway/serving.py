@@ -7,8 +7,10 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from fairlead.actuators import Autoscaler, actuator_of
 from fairlead.config import Config, NodeConfig, NodeKind
 from fairlead.config.addresses import is_loopback
 from fairlead.discovery import Kind, ModelSeen, list_models
@@ -16,8 +18,11 @@ from fairlead.errors import ConfigError, FairleadError
 from fairlead.gateway.app import Gateway
 from fairlead.gateway.build import Seen, build_gateway, models_of, target_of
 from fairlead.gateway.memory import Memory, open_store
+from fairlead.gateway.scaling import GatewayFleet
 from fairlead.gateway.server import SWEEP_S, Server, ServerLimits
+from fairlead.gateway.watching import NodeWatching
 from fairlead.orchestrator.orchestrator import ModelOrchestrator
+from fairlead.scaling.policy import ScalingPolicy
 
 logger = logging.getLogger("fairlead")
 ASK_AGAIN_S = 5.0
@@ -63,6 +68,8 @@ class RunningGateway:
         self._doors: list[Server] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._memory: Memory | None = None
+        self._watching: NodeWatching | None = None
+        self._scaling: asyncio.Task[None] | None = None
         self.gateway: Gateway
         self.orchestrator: ModelOrchestrator
         self.port = config.port
@@ -104,6 +111,9 @@ class RunningGateway:
             self._memory = Memory(store, self.orchestrator.fleet, recorder.metrics)
             self._memory.recall()
             self._tasks.append(asyncio.get_running_loop().create_task(self._memory.run()))
+        self._watching = NodeWatching(self.orchestrator, config.seed)
+        self._watching.start(config.nodes)
+        self._scale()
         if silent:
             self._tasks.append(asyncio.get_running_loop().create_task(self._ask_again(silent)))
 
@@ -121,11 +131,27 @@ class RunningGateway:
             await door.closed(end_s - loop.time())
         for task in self._tasks:
             task.cancel()
+        if self._scaling is not None:
+            self._scaling.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._scaling
+        if self._watching is not None:
+            await self._watching.close()
         await self.orchestrator.close()
         if self._memory is not None:
             self._memory.close()
         if self._config.unix_socket is not None:
             _unlink(self._config.unix_socket)
+
+    def _scale(self) -> None:
+        """Let nodes be started and stopped, where that is configured."""
+        config = self._config
+        actuator = actuator_of(config.scaling)
+        if actuator is not None and self._watching is not None:
+            port = GatewayFleet(config, self.orchestrator, self._watching, _ask)
+            scaler = Autoscaler(ScalingPolicy(config.scaling), actuator, port)
+            self.gateway.show_scaling(scaler)
+            self._scaling = asyncio.get_running_loop().create_task(scaler.run())
 
     async def _listen_locally(self, path: str) -> None:
         admin = Server(self.gateway, self._limits, is_local_admin=True)

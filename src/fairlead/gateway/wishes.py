@@ -1,6 +1,6 @@
 """What a caller wishes for a single request, in `x-fairlead-*` headers."""
 
-from fairlead.domain import TaskCategory
+from fairlead.domain import TaskCategory, read_priority
 from fairlead.errors import BadRequestError, UnknownStrategyError
 from fairlead.gateway.guard import Caller
 from fairlead.orchestrator.orchestrator import Wishes
@@ -20,6 +20,9 @@ WISH_HEADERS = frozenset(
         b"quality",
         b"min-quality",
         b"max-latency-ms",
+        b"priority",
+        b"min-output-tokens",
+        b"tenant",
     )
 )
 
@@ -38,7 +41,9 @@ class WishReader:
 
     def read(self, headers: dict[bytes, bytes], caller: Caller) -> Wishes:
         """Return what is wished. Raises BadRequestError, naming the header, for what makes no sense."""
-        wishes = Wishes(tenant=caller.tenant, max_cost_usd=caller.max_cost_usd)
+        wishes = Wishes(
+            tenant=caller.tenant, max_cost_usd=caller.max_cost_usd, priority=caller.priority, limits=caller.limits
+        )
         for name, value in headers.items():
             if name.startswith(b"x-fairlead-"):
                 self._apply(wishes, name[11:].decode("latin-1"), value.decode("latin-1").strip(), caller)
@@ -62,6 +67,12 @@ class WishReader:
             wishes.min_quality = _share(name, value)
         elif name == "max-latency-ms":
             wishes.max_latency_s = _number(name, value) / 1000
+        elif name == "priority":
+            wishes.priority = max(_priority(value), caller.max_priority)
+        elif name == "min-output-tokens":
+            wishes.min_output_tokens = _count(name, value)
+        elif name == "tenant" and caller.tenant is None:  # who has a key is who the key says
+            wishes.tenant = value[:MAX_SESSION_LETTERS] or None
 
     def _strategy(self, name: str) -> Strategy:
         strategy = self._strategies.get(name)
@@ -79,6 +90,19 @@ def _category(value: str) -> TaskCategory:
     except ValueError:
         known = ", ".join(TaskCategory)
         raise BadRequestError(f"x-fairlead-category: there is no category {value!r}; there are: {known}") from None
+
+
+def _priority(value: str) -> int:
+    try:
+        return read_priority(value)
+    except ValueError as error:
+        raise BadRequestError(f"x-fairlead-priority: {error}") from None
+
+
+def _count(name: str, value: str) -> int:
+    if not (value.isascii() and value.isdigit() and int(value[:10]) > 0 and len(value) <= 9):
+        raise BadRequestError(f"x-fairlead-{name} must be a whole number above 0, not {value!r}")
+    return int(value)
 
 
 def _number(name: str, value: str) -> float:

@@ -13,11 +13,22 @@ import msgspec
 from fairlead.backends.contract import Headers, Sending
 from fairlead.dialects import fault_of, make_relay, node_request, read_error
 from fairlead.dialects.contract import Call, ErrorInfo, Operation, ProviderError, Relay, Usage
-from fairlead.domain import Outcome, Task
+from fairlead.dialects.limits import limited
+from fairlead.domain import Outcome, Shortage, Task
 from fairlead.engine.decision import Decision
-from fairlead.engine.dispatch import Action, Dispatch, Phase, Refuse, Send, Wait
-from fairlead.errors import BadRequestError, Fault, MalformedAnswerError, NoCandidateError, RoutingError
-from fairlead.orchestrator.reading import fault_in_stream, read_retry_after, routing_error
+from fairlead.engine.dispatch import Action, Dispatch, GiveWay, Phase, Refuse, Send, Wait
+from fairlead.engine.lobby import LAST_NORMAL
+from fairlead.errors import (
+    BadRequestError,
+    Fault,
+    MalformedAnswerError,
+    NoCandidateError,
+    OverloadedError,
+    RoutingError,
+)
+from fairlead.load.prefix_affinity import PrefixAffinity
+from fairlead.orchestrator.limits import Charge, KeyLimits
+from fairlead.orchestrator.reading import beyond_limit, fault_in_stream, read_retry_after, routing_error
 from fairlead.orchestrator.reply import Reply
 from fairlead.routing.engine import ModelChoice
 
@@ -64,6 +75,7 @@ class Exchange:
     """The life of one task, from the door to the end of its answer."""
 
     __slots__ = (
+        "_charged",
         "_deadline_s",
         "_error",
         "_head",
@@ -111,6 +123,8 @@ class Exchange:
         self._reply = reply
         self._head = head
         self._sending: Sending | None = None
+        self._charged: Charge | None = None
+        """What counts against the limits of its key."""
         self._timer: asyncio.TimerHandle | None = None
         self._parts: list[bytes] = []
         self._size = 0
@@ -144,9 +158,26 @@ class Exchange:
         self.step: Step | None = None
         """Where it is part of a cascade."""
 
-    def start(self) -> None:
-        """Decide and send."""
-        self._act(self.dispatch.begin(self.began_s))
+    def start(self, limits: KeyLimits | None = None) -> None:
+        """Decide and send, or wait for room; or refuse what passes the limits of its key."""
+        orchestrator = self._orchestrator
+        if limits is not None and not self._charge(limits):
+            return
+        self._perform(orchestrator.lobby.begin(self, self.dispatch, self.began_s, len(self.call.body)))
+        if orchestrator.lobby.told:
+            orchestrator.tell_others()
+        if orchestrator.lobby.look_again_s <= self.began_s:
+            orchestrator.lease_released()
+
+    def _charge(self, limits: KeyLimits) -> bool:
+        task = self.task
+        charge = limits.charge(task.input_tokens, task.output_tokens, self.began_s)
+        if isinstance(charge, Shortage):
+            self.dispatch.cancel(self.began_s)
+            self._perform(Refuse(None, beyond_limit(charge)))
+            return False
+        self._charged = charge
+        return True
 
     def cancel(self) -> None:
         """The caller went away: stop the work and release the load."""
@@ -168,7 +199,29 @@ class Exchange:
 
     # -- what the dispatch says
 
-    def _act(self, action: Action) -> None:
+    def act(self, action: Action) -> None:
+        """Do what the lobby says, unasked: its turn has come, or it is turned away, or has to give way."""
+        if self.is_over:
+            return
+        self._unwatch()
+        if type(action) is GiveWay:
+            if self._sending is not None:
+                self._sending.cancel()
+                self._sending = None
+            self._follow(Wait(None))
+        else:
+            self._perform(action)
+
+    def _follow(self, action: Action) -> None:
+        """Do what the dispatch said, once the lobby has heard of it."""
+        orchestrator = self._orchestrator
+        lobby = orchestrator.lobby
+        size = len(self.call.body)
+        self._perform(lobby.follow(self, self.dispatch, action, orchestrator.clock(), size))
+        if lobby.told:
+            orchestrator.tell_others()
+
+    def _perform(self, action: Action) -> None:
         if type(action) is Send:
             self._send(action.decision)
         elif type(action) is Wait:
@@ -193,7 +246,10 @@ class Exchange:
         wall_s = orchestrator.wall_clock()
         self.relay = make_relay(self.call, dialect, answer_id=self.task.id, now_s=wall_s, model=model)
         try:
-            request = node_request(self.call, target.own_names.get(model, model), dialect)
+            call = self.call
+            if decision.max_output_tokens is not None:
+                call = limited(call, decision.max_output_tokens)
+            request = node_request(call, target.own_names.get(model, model), dialect)
         except BadRequestError as error:  # this node's dialect cannot say it; another's may
             info = ErrorInfo(400, str(error), "invalid_request_error")
             orchestrator.loop.call_soon(self._cannot_say, info)  # a large fleet must not nest as deep as it is wide
@@ -214,11 +270,6 @@ class Exchange:
     def _wait(self, until_s: float | None) -> None:
         if until_s is None:
             self._watch(max(self._deadline_s - self._orchestrator.clock(), 0.0))
-            if not self._orchestrator.queue_up(self):
-                self._unwatch()
-                self.dispatch.cancel(self._orchestrator.clock())
-                message = "every node is full and so is the waiting line; try again soon"
-                self._give_up(ErrorInfo(429, message, "rate_limit_error", "fleet_full"), 1.0)
         elif until_s > self._deadline_s - LEAST_TIME_S:
             self.dispatch.cancel(self._orchestrator.clock())
             self._give_up(self._error, self._retry_after_s, self.fault)
@@ -231,12 +282,13 @@ class Exchange:
         if not self.is_over:
             self._unwatch()
             self._timer = None
-            self._act(self.dispatch.resume(self._orchestrator.clock()))
+            self._follow(self.dispatch.resume(self._orchestrator.clock()))
 
     def _refuse(self, action: Refuse) -> None:
         self.error = error = action.error
-        if action.fault is None and error is not None and not self.decisions:
-            self._give_up(routing_error(error), error.retry_after_s if isinstance(error, NoCandidateError) else None)
+        if action.fault is None and error is not None and (not self.decisions or isinstance(error, OverloadedError)):
+            wait_s = error.retry_after_s if isinstance(error, NoCandidateError | OverloadedError) else None
+            self._give_up(routing_error(error), wait_s)
         else:
             self._give_up(self._error, self._retry_after_s, action.fault)
 
@@ -342,6 +394,8 @@ class Exchange:
     def _begin(self, first: bytes) -> None:
         self.first_s = self.last_s = self._orchestrator.clock()
         self.has_begun = True
+        if self.task.priority > LAST_NORMAL:
+            self._orchestrator.lobby.began(self)
         self._unwatch()
         self._watch_pieces(self.last_s)
         self._reply.begin(self, first)
@@ -377,8 +431,18 @@ class Exchange:
             0 if usage is None else usage.input_tokens,
             0 if usage is None else usage.output_tokens,
         )
+        if self.task.prefix and self._orchestrator.prefixes is not None:
+            self._learn_prefix(self._orchestrator.prefixes, first_s)
         self.dispatch.complete(outcome, now_s)
         self._finish(None)
+
+    def _learn_prefix(self, prefixes: PrefixAffinity, first_token_s: float | None) -> None:
+        """Tell what the node really held of the prompt, and how fast it read the rest."""
+        choice, usage = self.decisions[-1].choice, self.usage
+        if first_token_s is not None:
+            prefixes.record_first_token(max(self.task.input_tokens - choice.promised_tokens, 0), first_token_s)
+        if usage is not None and usage.cached_tokens is not None:
+            prefixes.record_hit(choice.picked.holder, usage.cached_tokens, choice.promised_tokens)
 
     def _node_refused(self) -> None:
         """Read the node's error; its status and reason reach the caller when nobody else can help."""
@@ -414,11 +478,13 @@ class Exchange:
         is_final = self.has_begun or now_s > self._deadline_s - LEAST_TIME_S
         action = self.dispatch.fail(fault, now_s, now_s - self._sent_s, retry_after_s, is_relayed=is_final)
         self._orchestrator.lease_released()
-        self._act(action)
+        self._follow(action)
 
     def _finish(self, fault: Fault | None) -> None:
         self.is_over = True
         self.fault = fault
+        if self._charged is not None:
+            self._charged.settle(0 if self.usage is None else self.usage.input_tokens + self.usage.output_tokens)
         self._sending = None
         self._unwatch()
         if self._timer is not None:

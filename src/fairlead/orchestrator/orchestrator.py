@@ -1,33 +1,42 @@
 """ModelOrchestrator: owns a fleet's state and its backends, and runs every task through them. One loop, one owner."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import msgspec
 
+from fairlead.admission.config import QueueConfig
+from fairlead.allocation.allocator import ResourceAllocator
 from fairlead.backends.contract import Backend
+from fairlead.balancing.balancer import LoadBalancer
 from fairlead.capability.features import features_of
 from fairlead.categories import Detector, RuleDetector
 from fairlead.clock import steady_s, wall_s
 from fairlead.dialects.contract import Call, ErrorInfo, Operation
-from fairlead.domain import Model, Node, RoutingStrategy, Task, TaskCategory
-from fairlead.engine.dispatch import Dispatch
-from fairlead.engine.events import EventBus
+from fairlead.dialects.prefix import prefix_blocks
+from fairlead.domain import Capacity, Model, Node, RoutingStrategy, Task, TaskCategory
+from fairlead.domain.load import LoadStrategy
+from fairlead.domain.priority import NORMAL
+from fairlead.domain.report import NodeReport
+from fairlead.engine.dispatch import Action, Dispatch
+from fairlead.engine.events import EventBus, LoadStageChanged
 from fairlead.engine.fleet import Fleet
+from fairlead.engine.lobby import Lobby
 from fairlead.engine.retry_budget import RetryBudget, RetryPolicy
 from fairlead.errors import Fault
 from fairlead.health import Circuit
 from fairlead.orchestrator.exchange import RENEWAL_S, Exchange, Step
+from fairlead.orchestrator.limits import KeyLimits
 from fairlead.orchestrator.reply import Reply
 from fairlead.orchestrator.timeouts import Timeouts
 from fairlead.rng import fresh_prefix
 from fairlead.routing import RoutingSettings, Strategy, make_strategy
 from fairlead.routing.engine import ModelChoice, RoutingEngine
 
-SWEEP_S = 1.0
+SWEEP_S = 0.25
 _CATEGORIES = frozenset(TaskCategory)
-_LineKey = tuple[str, frozenset[str], int, float | None, int]
+_PROMPTED = frozenset((Operation.CHAT, Operation.COMPLETION))
 
 
 class CallTimeouts(msgspec.Struct, frozen=True):
@@ -74,6 +83,10 @@ class Wishes(msgspec.Struct, gc=False):
     quality: float | None = None
     min_quality: float | None = None
     max_latency_s: float | None = None
+    priority: int = NORMAL
+    min_output_tokens: int | None = None
+    limits: KeyLimits | None = None
+    """Of the caller's key."""
 
 
 NO_WISHES = Wishes()
@@ -84,38 +97,54 @@ class ModelOrchestrator:
 
     def __init__(
         self,
+        engine: RoutingEngine | None = None,
+        allocator: ResourceAllocator | None = None,
+        balancer: LoadBalancer | None = None,
+        *,
         fleet: Fleet | None = None,
         detector: Detector | None = None,
-        *,
         retries: RetryPolicy | None = None,
         timeouts: CallTimeouts | None = None,
-        max_waiting: int = 1024,
+        queue: QueueConfig | None = None,
+        shares: Mapping[str, float] | None = None,
         watcher: Watcher | None = None,
         routing: RoutingSettings | None = None,
     ) -> None:
+        """Build one from its parts, where they are given. A `fleet` brings an engine and an allocator of its own.
+
+        Must be called where the event loop runs. Raises ValueError for a fleet beside an engine or an allocator.
+        """
+        if fleet is not None and (engine is not None or allocator is not None):
+            raise ValueError(
+                "a fleet has its own engine and allocator: give these to the Fleet, or leave the fleet out"
+            )
         self.loop = asyncio.get_running_loop()
         self.clock: Callable[[], float] = steady_s
         self.wall_clock: Callable[[], float] = wall_s
-        self.fleet = fleet or Fleet(make_strategy(RoutingStrategy.HYBRID), engine=RoutingEngine())
+        self.fleet = fleet or Fleet(
+            make_strategy(RoutingStrategy.HYBRID), engine=engine or RoutingEngine(), allocator=allocator
+        )
         self.detector = detector or RuleDetector()
         self.bus = EventBus()
         self.targets: dict[str, Target] = {}
         self.timeouts_of_calls = timeouts or CallTimeouts()
         self.routing_settings = routing or RoutingSettings()
+        self.prefixes = self.routing_settings.prefixes
+        """Who holds the beginning of which prompt; None where nobody asks."""
         self.in_flight: set[Exchange] = set()
         self._watcher = watcher
         self._policy = retries or RetryPolicy()
         self._budget = RetryBudget(self._policy)
-        self._max_waiting = max_waiting
-        self._waiting: dict[Exchange, _LineKey] = {}
-        self._lines: dict[_LineKey, dict[Exchange, None]] = {}
-        """Those who wait, by what they wait for: when the first of a line finds no room, the rest will not either."""
-        self._is_calling = False
-        self._calls_in_vain = 0
+        self.lobby: Lobby[Exchange] = Lobby(self.fleet, queue, shares)
+        self._is_admitting = False
         limits = self.timeouts_of_calls
         self.timeouts = Timeouts(self.loop, (limits.first_token_s, limits.total_s, RENEWAL_S))
         self.prefix = fresh_prefix()
         self._submitted = 0
+        self._seen = 0
+        self.balancer = balancer or LoadBalancer()
+        self.strategy_of_load = LoadStrategy()
+        """How what arrives is met now."""
         self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
         self._idle = asyncio.Event()
 
@@ -127,6 +156,24 @@ class ModelOrchestrator:
         self.targets[node.name] = target
         self.timeouts.expect((target.first_token_s, target.total_s))
         self._publish()
+
+    async def remove_node(self, name: str) -> None:
+        """Forget a node, and give up its connections; what it is still working on is not waited for."""
+        now_s = self.clock()
+        state = self.fleet.nodes.get(name)
+        for model in tuple(state.candidates) if state is not None else ():
+            self.fleet.remove(model, name, now_s)
+        self._publish()
+        target = self.targets.pop(name, None)
+        if target is not None:
+            await target.backend.close()
+        if self.prefixes is not None:
+            self.prefixes.forget_node(name)
+
+    @property
+    def arrived(self) -> int:
+        """Tasks that have come so far."""
+        return self._submitted
 
     def set_strategy(self, strategy: Strategy) -> None:
         """Choose by another strategy from now on."""
@@ -140,6 +187,11 @@ class ModelOrchestrator:
         else:
             self.fleet.drain(node, verb == "drain")
         self._publish()
+
+    def hear(self, report: NodeReport, capacity: Capacity) -> None:
+        """Take note of what a node told of itself, and of the capacity that follows from it."""
+        self.fleet.hear(report, capacity)
+        self.lease_released()
 
     def is_ready(self) -> bool:
         """Tell whether any node may be given tasks."""
@@ -176,7 +228,17 @@ class ModelOrchestrator:
             wishes.min_quality,
             wishes.max_latency_s,
             features_of(call.prompt) if looks else None,
+            wishes.priority,
+            wishes.min_output_tokens,
+            self._prefix(call),
         )
+
+    def _prefix(self, call: Call) -> tuple[int, ...]:
+        """Return the blocks that the prompt begins with, where several nodes may hold them and somebody asks."""
+        prefixes = self.prefixes
+        if prefixes is None or call.operation not in _PROMPTED or len(self.fleet.lineup(call.model).nodes) < 2:
+            return ()
+        return prefix_blocks(call.body, prefixes.config.block_bytes)
 
     def submit(
         self,
@@ -198,7 +260,7 @@ class ModelOrchestrator:
         exchange.step = step
         self.in_flight.add(exchange)
         try:
-            exchange.start()
+            exchange.start(wishes.limits)
         except BaseException:
             exchange.cancel()
             raise
@@ -214,25 +276,19 @@ class ModelOrchestrator:
 
     # -- for exchanges
 
-    def queue_up(self, exchange: Exchange) -> bool:
-        """Let an exchange wait for a lease to be given back; False when the line is full."""
-        if exchange in self._waiting:  # called in vain: it keeps its place
-            self._calls_in_vain += 1
-            return True
-        if len(self._waiting) >= self._max_waiting:
-            return False
-        task = exchange.task
-        size = (task.input_tokens + task.output_tokens).bit_length()
-        again = task.key if exchange.decisions else 0  # who was turned away somewhere is a line of one
-        key = self._waiting[exchange] = (task.model, task.needs, size, task.max_cost_usd, again)
-        self._lines.setdefault(key, {})[exchange] = None
-        return True
+    def tell_others(self) -> None:
+        """Do what somebody's coming meant for others who wait, or who were asked to give way."""
+        lobby = self.lobby
+        while lobby.told:
+            told, lobby.told = lobby.told, []
+            for exchange, action in told:
+                exchange.act(action)
 
     def lease_released(self) -> None:
-        """Let those in line try."""
-        if self._waiting and not self._is_calling:
-            self._is_calling = True
-            self.loop.call_soon(self._call_lines)
+        """Let those who wait try."""
+        if len(self.lobby.queue) and not self._is_admitting:
+            self._is_admitting = True
+            self.loop.call_soon(self._admit)
 
     def attempt_failed(self, exchange: Exchange, fault: Fault, info: ErrorInfo) -> None:
         """Tell the watcher."""
@@ -244,8 +300,10 @@ class ModelOrchestrator:
         self.in_flight.discard(exchange)
         if not self.in_flight:
             self._idle.set()
-        if self._waiting:
-            self._leave_line(exchange)
+        usage = exchange.usage
+        used = None if usage is None else usage.input_tokens + usage.output_tokens
+        self.lobby.leave(exchange, exchange.dispatch, exchange.ended_s or exchange.began_s, used)
+        if len(self.lobby.queue):
             self.lease_released()
         if self._watcher is not None:
             self._watcher.on_finished(exchange)
@@ -276,38 +334,42 @@ class ModelOrchestrator:
 
     # -- inside
 
-    def _call_lines(self) -> None:
-        """Let the first of each line try, and those behind it while there is room."""
-        self._is_calling = False
-        for key, line in tuple(self._lines.items()):
-            while line:
-                exchange = next(iter(line))
-                before = self._calls_in_vain
-                exchange.resume_dispatch()
-                if self._calls_in_vain > before:
-                    break
-                self._leave_line(exchange)
-                if line:  # the other lines come first next time
-                    self._lines[key] = self._lines.pop(key)
+    def _admit(self) -> None:
+        """Let in whom there is room for."""
+        self._is_admitting = False
+        self._do(self.lobby.admit(self.clock()))
 
-    def _leave_line(self, exchange: Exchange) -> None:
-        key = self._waiting.pop(exchange, None)
-        if key is not None:
-            del self._lines[key][exchange]
-            if not self._lines[key]:
-                del self._lines[key]
+    def _do(self, told: list[tuple[Exchange, Action]]) -> None:
+        for exchange, action in told:
+            exchange.act(action)
+        self.tell_others()
 
     def _sweep(self) -> None:
         now_s = self.clock()
+        self._meet_arrivals(now_s)
         self.fleet.tick(now_s)
         if now_s >= self.fleet.ledger.due_s:
             self.fleet.expire(now_s)
             self.lease_released()
-        due_s = self.fleet.next_due_s()
-        if self._waiting and due_s is not None and due_s <= now_s:
-            self.lease_released()
+        if len(self.lobby.queue):
+            self._do(self.lobby.overdue(now_s))
+            if self.lobby.look_again_s <= now_s or (self.fleet.next_due_s() or now_s) <= now_s:
+                self.lease_released()
         self._publish()
         self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
+
+    def _meet_arrivals(self, now_s: float) -> None:
+        """Let the balancer say how to meet what has arrived since the last look."""
+        arrived, self._seen = self._submitted - self._seen, self._submitted
+        before = self.strategy_of_load
+        strategy = self.balancer.handle_spikes(arrived, now_s, utilization=self.fleet.utilization())
+        if strategy == before:
+            return
+        self.strategy_of_load = strategy
+        self.lobby.queue.tighten(shed=strategy.shed, share=strategy.queue_share)
+        if strategy.stage != before.stage:
+            event = LoadStageChanged(at_s=now_s, before=before.stage, after=strategy.stage, why=strategy.why)
+            self.fleet.outbox.append(event)
 
     def _publish(self) -> None:
         events, self.fleet.outbox = self.fleet.outbox, []

@@ -5,11 +5,21 @@ from math import isnan
 from fairlead.backends.contract import Headers
 from fairlead.dialects import fault_of
 from fairlead.dialects.contract import ErrorInfo
-from fairlead.errors import Fault, NoCandidateError, RoutingError
+from fairlead.domain import Shortage
+from fairlead.errors import Fault, NoCandidateError, OverloadedError, RoutingError
+from fairlead.routing.filters import Reason
 from fairlead.routing.requirements import Demand
 
 MAX_RETRY_AFTER_S = 3600.0
-_DEMANDS = frozenset(one.value for one in Demand)
+_DEMANDS = frozenset((*(one.value for one in Demand), Reason.TOO_LARGE.value))
+
+_CODES = {
+    "full": "fleet_full",
+    "too_long": "wait_too_long",
+    "deadline": "deadline_unmet",
+    "shed": "load_shed",
+    "limit": "rate_limit_exceeded",
+}
 
 
 def routing_error(error: RoutingError) -> ErrorInfo:
@@ -18,7 +28,20 @@ def routing_error(error: RoutingError) -> ErrorInfo:
         if error.reasons and error.reasons.keys() <= _DEMANDS:  # no waiting helps: the request itself must change
             return ErrorInfo(400, str(error), "invalid_request_error", "requirements_not_met")
         return ErrorInfo(503, str(error), "overloaded_error", "no_candidate")
+    if isinstance(error, OverloadedError):
+        return ErrorInfo(429, str(error), "rate_limit_error", _CODES.get(error.reason, error.reason))
     return ErrorInfo(404, str(error), "invalid_request_error", "model_not_found", "model")
+
+
+def beyond_limit(shortage: Shortage) -> OverloadedError:
+    """Return the refusal of a task that passes a limit of its key."""
+    kind = shortage.resource.replace("_", " ")
+    if shortage.is_hopeless:
+        message = f"this key may use {shortage.capacity:g} {kind}, and this request alone may take {shortage.needed:g}"
+        return OverloadedError(message, "limit", MAX_RETRY_AFTER_S)
+    wait_s = shortage.wait_s or 1.0
+    message = f"this key may use {shortage.capacity:g} {kind}, and has used them; try again in {wait_s:.0f} s"
+    return OverloadedError(message, "limit", wait_s)
 
 
 def fault_in_stream(info: ErrorInfo) -> Fault:

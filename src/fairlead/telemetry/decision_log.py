@@ -62,6 +62,8 @@ class DecisionRecord(msgspec.Struct):
     """Why routing gave up, where it did."""
     step: Step | None = None
     """Which step of a cascade it was; None where it was no part of one."""
+    queued_s: float = 0.0
+    """How long it waited for room."""
     after: Standing | None = None
     """How the candidate stood once its outcome was learnt."""
     learnt: dict[str, Any] | None = None
@@ -120,6 +122,8 @@ def render(record: DecisionRecord, *, with_messages: bool = True, full: bool = F
         "attempts": len(record.decisions),
         "latency_ms": round(record.latency_s * 1000, 2),
         "first_token_ms": None if record.first_token_s is None else round(record.first_token_s * 1000, 2),
+        "queued_ms": round(record.queued_s * 1000, 2),
+        "priority": record.task.priority,
         "usage": None if usage is None else msgspec.to_builtins(usage),
         "failures": [
             {

@@ -3,7 +3,7 @@
 from bisect import bisect_left
 from collections import Counter
 
-from fairlead.engine.events import CircuitChanged, Event, LeasesExpired, StrategyChanged
+from fairlead.engine.events import CircuitChanged, Event, LeasesExpired, LoadStageChanged, StrategyChanged
 
 LATENCY_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 
@@ -64,6 +64,8 @@ class Metrics:
             self.events["leases_expired", event.node] += event.count
         elif isinstance(event, StrategyChanged):
             self.events["strategy_changed", event.after] += 1
+        elif isinstance(event, LoadStageChanged):
+            self.events["load_stage", event.after] += 1
 
     def told(self) -> dict[str, object]:
         """Return the counts as plain data, to be kept."""

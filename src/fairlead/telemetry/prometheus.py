@@ -6,26 +6,33 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from fairlead.admission.state import QueueState
+from fairlead.domain import Capacity
 from fairlead.engine.fleet import Fleet
 from fairlead.persistence.rows import StoreCounters
 from fairlead.routing.engine import RoutingEngine
 from fairlead.telemetry.metrics import LATENCY_BOUNDS_S, Histogram, Metrics
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+_HELD = ("slots", "tokens", "memory_bytes", "gpu_memory_bytes")
 _CIRCUIT_LEVELS = {"closed": 0, "half_open": 1, "open": 2}
 
 
 class _Collector(Collector):
-    def __init__(self, metrics: Metrics, fleet: Fleet, state: StoreCounters | None) -> None:
+    def __init__(self, metrics: Metrics, fleet: Fleet, state: StoreCounters | None, queue: QueueState | None) -> None:
         self._metrics = metrics
         self._fleet = fleet
         self._state = state
+        self._queue = queue
 
     def collect(self) -> Iterable[Metric]:
         """Yield every family."""
         yield from self._traffic()
         yield from self._distributions()
         yield from self._fleet_state()
+        yield from _capacity(self._fleet)
+        if self._queue is not None:
+            yield from _queued(self._queue)
         if self._fleet.engine is not None:
             yield from _routing(self._fleet.engine)
         if self._state is not None:
@@ -78,6 +85,49 @@ class _Collector(Collector):
         yield circuit
 
 
+def _capacity(fleet: Fleet) -> Iterable[Metric]:
+    share = GaugeMetricFamily("fairlead_leased_share", "Of what a node has least left of", labels=["node"])
+    warmth = GaugeMetricFamily("fairlead_warmth", "Share that may be leased while a node warms up", labels=["node"])
+    labels = ["node", "resource"]
+    leased = GaugeMetricFamily("fairlead_leased", "What tasks hold of a node", labels=labels)
+    capacity = GaugeMetricFamily("fairlead_capacity", "What a node has, as far as that is known", labels=labels)
+    for name, state in fleet.nodes.items():
+        account = state.account
+        share.add_metric([name], account.utilization)
+        warmth.add_metric([name], account.warmth)
+        held = (account.in_flight, account.tokens, account.memory_bytes, account.gpu_memory_bytes)
+        for resource, amount in zip(_HELD, held, strict=True):
+            leased.add_metric([name, resource], amount)
+        for resource in Capacity.__struct_fields__:
+            amount = getattr(account.capacity, resource)
+            if amount is not None:
+                capacity.add_metric([name, resource], amount)
+    yield from (share, warmth, leased, capacity)
+    yield CounterMetricFamily("fairlead_leases_expired", "Their owners had vanished", value=fleet.ledger.expired_total)
+
+
+def _queued(queue: QueueState) -> Iterable[Metric]:
+    labels = ["class"]
+    waiting = GaugeMetricFamily("fairlead_waiting", "Tasks that wait for room", labels=labels)
+    size = GaugeMetricFamily("fairlead_waiting_bytes", "Of requests that are kept meanwhile", labels=labels)
+    oldest = GaugeMetricFamily("fairlead_oldest_wait_seconds", "Of those who wait", labels=labels)
+    expected = GaugeMetricFamily("fairlead_expected_wait_seconds", "Of one more task", labels=labels)
+    for kind, one in queue.classes.items():
+        waiting.add_metric([kind.value], one.waiting)
+        size.add_metric([kind.value], one.size_bytes)
+        oldest.add_metric([kind.value], one.oldest_wait_s)
+        expected.add_metric([kind.value], one.expected_wait_s)
+    yield from (waiting, size, oldest, expected)
+    left = CounterMetricFamily("fairlead_waited", "Tasks that waited, by what came of it", labels=["fate"])
+    for fate in ("admitted", "expired", "evicted"):
+        left.add_metric([fate], getattr(queue, f"{fate}_total"))
+    yield left
+    refused = CounterMetricFamily("fairlead_queue_refused", "Tasks that might not wait", labels=["reason"])
+    for reason, count in queue.refused.items():
+        refused.add_metric([reason], count)
+    yield refused
+
+
 def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
     bounds = [*(str(bound) for bound in LATENCY_BOUNDS_S), "+Inf"]
     running = 0
@@ -104,8 +154,10 @@ def _kept(state: StoreCounters) -> Iterable[Metric]:
     yield GaugeMetricFamily("fairlead_state_bytes", "Size of the state file", state.file_bytes)
 
 
-def exposition(metrics: Metrics, fleet: Fleet, state: StoreCounters | None = None) -> bytes:
-    """Return everything in Prometheus' text format; `state` is how the state file fares, where there is one."""
+def exposition(
+    metrics: Metrics, fleet: Fleet, state: StoreCounters | None = None, queue: QueueState | None = None
+) -> bytes:
+    """Return everything in Prometheus' text format, with how the state file fares and the queue stands, if given."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(metrics, fleet, state))
+    registry.register(_Collector(metrics, fleet, state, queue))
     return generate_latest(registry)

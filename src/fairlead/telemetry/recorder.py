@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from fairlead.clock import wall_s
 from fairlead.dialects.contract import ErrorInfo
-from fairlead.engine.events import CircuitChanged, Event, PairBlocked
+from fairlead.engine.events import CircuitChanged, Event, LoadStageChanged, PairBlocked
 from fairlead.errors import Fault
 from fairlead.orchestrator.exchange import Exchange
 from fairlead.persistence.rows import DecisionRow, FeedbackRow, StoreCounters, StoredDecision
@@ -110,6 +110,7 @@ class Recorder:
             exchange.call.prompt if self._keeps_prompts else None,
             error=exchange.error,
             step=exchange.step,
+            queued_s=exchange.dispatch.queued_s,
             after=candidate.overall if decisions else None,
         )
         self.decisions.add(record)
@@ -161,6 +162,8 @@ class Recorder:
         if isinstance(event, CircuitChanged):
             level = logging.WARNING if event.after == "open" else logging.INFO
             logger.log(level, "node %s: circuit %s -> %s (%s)", event.node, event.before, event.after, event.cause)
+        elif isinstance(event, LoadStageChanged):
+            logger.info("arrivals: %s -> %s (%s)", event.before, event.after, event.why)
         elif isinstance(event, PairBlocked):
             logger.warning(
                 "node %s refuses model %s (%s): not asked for it for a while", event.node, event.model, event.fault

@@ -1,0 +1,148 @@
+"""`fairlead nodes`: what each node has, what of it is leased, and what it tells of itself."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from fairlead.cli.capacity import Column, Paper, amount, bar, duration, size, table
+from fairlead.cli.watching import Asked, Subject, asks_a_gateway, present
+from fairlead.cli.wording import clean, count, percent
+
+_SUBJECT = Subject("/admin/nodes", "nodes")
+_MODELS_LETTERS = 32
+_STYLES = {"closed": "green", "half_open": "yellow", "open": "red"}
+
+
+class _Reported(msgspec.Struct):
+    age_s: float
+    running: int | None = None
+    waiting: int | None = None
+    utilization: float | None = None
+    loaded: list[str] = []
+
+
+class _Node(msgspec.Struct):
+    name: str
+    circuit: str
+    models: list[str]
+    utilization: float
+    capacity: dict[str, float] = {}
+    leased: dict[str, float] = {}
+    used_last_minute: dict[str, float] = {}
+    warmth: float = 1.0
+    draining: bool = False
+    reported: _Reported | None = None
+
+
+class NodesPage(msgspec.Struct):
+    """The answer of `GET /admin/nodes`."""
+
+    nodes: list[_Node]
+    deviation: float = 0.0
+
+
+@click.command()
+@asks_a_gateway
+def nodes(**asked: Any) -> None:
+    """Show how busy the nodes of a running gateway are: what each has, and what of it is leased."""
+    present(_SUBJECT, NodesPage, view, Asked(**asked))
+
+
+def view(page: NodesPage, paper: Paper) -> RenderableType:
+    """Return the nodes as a table, the fleet beneath."""
+    if not page.nodes:
+        return Text("no node serves anything here; `fairlead check` shows what the configuration says")
+    each = page.nodes
+    models = [_models(one) for one in each]
+    mark = " (* in memory)" if any(told.endswith("*") or "*, " in told for told in models) else ""
+    columns = (
+        Column("node", [one.name for one in each]),
+        Column("load", [_load(one, paper) for one in each]),
+        Column("slots", [_of(one, "slots", amount) for one in each], is_number=True),
+        Column("circuit", [_circuit(one) for one in each]),
+        Column("tokens", [_of(one, "tokens", amount) for one in each], is_number=True, may_go=True),
+        Column("memory", [_of(one, "memory_bytes", size) for one in each], is_number=True, may_go=True),
+        Column("GPU memory", [_of(one, "gpu_memory_bytes", size) for one in each], is_number=True, may_go=True),
+        Column("requests/min", [_rate(one, "requests") for one in each], is_number=True, may_go=True),
+        Column("tokens/min", [_rate(one, "tokens") for one in each], is_number=True, may_go=True),
+        Column("it says itself", [_reported(one) for one in each], may_go=True),
+        Column(f"models{mark}", models, may_go=True),
+    )
+    return Group(*table(paper, *columns), Text(), *(Text(clean(line)) for line in _totals(page)))
+
+
+def _load(node: _Node, paper: Paper) -> Text:
+
+    limits = node.capacity.keys() - {"usd_per_hour", "requests_per_minute", "tokens_per_minute"}
+    return bar(paper, node.utilization) if limits else Text("no limit known", style="dim")
+
+
+def _of(node: _Node, resource: str, written: Callable[[float], str]) -> str:
+    """Tell what is leased of what there is; nothing where neither is known."""
+    leased, there = node.leased.get(resource), node.capacity.get(resource)
+    if there is None:
+        return written(leased) if leased is not None else ""
+    return f"{written(leased or 0)}/{written(there)}"
+
+
+def _rate(node: _Node, what: str) -> str:
+    limit = node.capacity.get(f"{what}_per_minute")
+    return "" if limit is None else f"{amount(node.used_last_minute.get(what, 0))}/{amount(limit)}"
+
+
+def _circuit(node: _Node) -> Text:
+    told = Text(clean(node.circuit).replace("_", " "), style=_STYLES.get(node.circuit, ""))
+    if node.draining:
+        told.append(", draining", style="yellow")
+    if node.warmth < 1:
+        told.append(f", {node.warmth:.0%} warm", style="yellow")
+    return told
+
+
+def _reported(node: _Node) -> str:
+    told = node.reported
+    if told is None:
+        return ""
+    parts = [] if told.running is None else [f"{told.running} running"]
+    if told.waiting:
+        parts.append(f"{told.waiting} waiting")
+    if told.utilization is not None:
+        parts.append(f"{percent(told.utilization)} used")
+    return f"{', '.join(parts) or 'alive'}; {duration(max(told.age_s, 0.0))} ago"
+
+
+def _models(node: _Node) -> str:
+    """Name the models, those in the node's memory first, as far as there is room for them."""
+    loaded = set() if node.reported is None else set(node.reported.loaded)
+    told = ""
+    for at, name in enumerate(sorted(node.models, key=lambda name: name not in loaded)):
+        marked = name + ("*" if name in loaded else "")
+        if told and len(told) + len(marked) > _MODELS_LETTERS:
+            return f"{told}, +{len(node.models) - at}"
+        told += (", " if told else "") + marked
+    return told
+
+
+def _totals(page: NodesPage) -> Iterable[str]:
+    known = [one for one in page.nodes if one.capacity.get("slots") is not None]
+    leased = sum(one.leased.get("slots", 0) for one in known)
+    slots = sum(one.capacity["slots"] for one in known)
+    tasks = sum(one.leased.get("slots", 0) for one in page.nodes)
+    parts = [count(len(page.nodes), "node"), f"{amount(tasks)} slots leased"]
+    if slots:
+        parts[1] = f"{amount(leased)} of {amount(slots)} slots leased ({percent(leased / slots)})"
+        if tasks > leased:
+            parts.append(f"{amount(tasks - leased)} more where no limit is known")
+    if page.deviation:
+        parts.append(f"loads differ by {percent(page.deviation)}")
+    usd_per_hour = sum(one.capacity.get("usd_per_hour", 0) for one in page.nodes)
+    if usd_per_hour:
+        parts.append(f"${usd_per_hour:.2f} an hour")
+    yield ", ".join(parts)
+    away = [one.name for one in page.nodes if one.circuit == "open" or one.draining]
+    if away:
+        yield f"given no tasks: {', '.join(away)}"
