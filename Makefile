@@ -46,6 +46,7 @@ test: lint
 
 bench: $(SETUP)
 	@$(BIN)/python bench $(ARGS)
+	@test -n "$(ARGS)" || $(BIN)/python bench/capacity.py
 
 bench-peers: $(SETUP)
 	@$(BIN)/python bench/peers.py install

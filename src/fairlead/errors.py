@@ -50,12 +50,15 @@ class NoCandidateError(RoutingError):
 
 
 class OverloadedError(RoutingError):
-    """There is no room for the task, and it cannot wait for some: `retry_after_s` says when it would be admitted."""
+    """There is no room for the task, and it cannot wait for some: `retry_after_s` says when it would be admitted.
 
-    def __init__(self, message: str, reason: str, retry_after_s: float) -> None:
+    None where it never would.
+    """
+
+    def __init__(self, message: str, reason: str, retry_after_s: float | None) -> None:
         super().__init__(message)
         self.reason = reason
-        """`full`, `too_long`, `deadline`, `shed` or `limit`."""
+        """`full`, `too_long`, `deadline`, `shed`, `limit` or `beyond_limit`."""
         self.retry_after_s = retry_after_s
 
 

@@ -19,6 +19,8 @@ from fairlead.testing import ManualClock
 class Actuator:
     """Starts at once, or when it is let; remembers what runs."""
 
+    outlives = True
+
     def __init__(self) -> None:
         self.running: set[str] = set()
         self.problem = ""
@@ -55,6 +57,7 @@ class Port:
         self.waiting = 0
         self.problem: Exception | None = None
         self.refuses = ""
+        self.refused: set[str] = set()
 
     def view(self) -> FleetView:
         if self.problem is not None:
@@ -63,7 +66,7 @@ class Port:
         return FleetView(nodes=nodes, arrived=self.arrived, waiting=self.waiting, service_s=1.0)
 
     async def add(self, name: str, url: str | None) -> None:
-        if self.refuses:
+        if self.refuses or name in self.refused:
             raise FairleadError(self.refuses)
         self.nodes[name], self.urls[name] = ScaledNode(name, 4), url
 
@@ -279,3 +282,20 @@ def test_the_history_is_bounded() -> None:
         history.add(Entry(at_s=float(index), what="plan", said="so"))
     assert len(history.entries()) == KEPT
     assert history.entries()[0].at_s == 10.0
+
+
+def test_nodes_that_outlived_a_restart_join_again_and_those_that_did_not_are_stopped() -> None:
+    scene = Scene()
+    scene.actuator.running |= {"auto-1", "auto-2"}
+    scene.scaler.restore({"policy": scene.scaler.snapshot()["policy"], "own": {"auto-1": None, "auto-2": None}})
+    scene.port.refused.add("auto-2")
+    run(scene.scaler.rejoin())
+    assert "auto-1" in scene.port.nodes
+    assert list(scene.scaler.own) == ["auto-1"]
+    assert scene.actuator.running == {"auto-1"}
+
+
+@pytest.mark.parametrize("data", [{}, {"policy": 1, "own": {}}, {"policy": {}, "own": {}}, 7])
+def test_a_damaged_snapshot_is_told(data: Any) -> None:
+    with pytest.raises(FairleadError, match="cannot be used"):
+        Scene().scaler.restore(data)

@@ -173,6 +173,35 @@ class TestNodes:
         text = shown({"nodes": [node(reported={"age_s": -0.01, "loaded": []})]})
         assert "alive; 0 s ago" in row(text, "gpu-1")
 
+    def test_prompts_that_are_known(self) -> None:
+        def told(**prefix: Any) -> str:
+            return row(shown({"nodes": [node(prefix=prefix)]}), "gpu-1")
+
+        assert " 17 blocks, 80% of 1.5k tokens found coder" in told(
+            blocks=17, promised_tokens=1500, found_tokens=1200, trust=0.9
+        )
+        assert " 1 block coder" in told(blocks=1), "nothing was promised yet, or the node does not tell"
+        assert "known" not in shown({"nodes": [node(prefix={"blocks": 0})]})[0]
+
+    def test_what_scaling_does_and_why(self) -> None:
+        plan = "start 1, up to 2 nodes: 9 slots"
+        history = [
+            {"age_s": 400.0, "what": "start", "node": "auto-0", "said": "long ago"},
+            {"age_s": 31.0, "what": "stop", "node": "auto-1", "said": "auto-1 was stopped"},
+            {"age_s": 20.2, "what": "trouble", "node": "auto-1", "said": "auto-1 was not started: no quota"},
+            {"age_s": 9.9, "what": "start", "node": "auto-1", "said": "auto-1 serves after 1.3 s"},
+            {"age_s": 11.2, "what": "plan", "node": "", "said": plan},
+        ]
+        text = shown({"nodes": [node()], "scaling": {"target": 2, "why": plan, "history": history}})
+        assert text[-4:] == [
+            f"scaling    {plan}",
+            "           10 s ago: auto-1 serves after 1.3 s",
+            "           20 s ago: auto-1 was not started: no quota",
+            "           31 s ago: auto-1 was stopped",
+        ]
+        first = shown({"nodes": [], "scaling": {"target": None, "why": "", "history": []}})
+        assert first[-1] == "scaling    the first plan is not made yet", "also while there is no node at all"
+
 
 class TestQueue:
     def test_classes_in_their_order(self) -> None:
@@ -234,8 +263,8 @@ class TestLeases:
     def test_the_oldest_first(self) -> None:
         told = {
             "leases": [
-                lease(2, priority=9, probe=True, age_s=7.0),
-                lease(7, priority=1, tenant="alice", age_s=70.0,
+                lease(2, priority=9, probe=True, age_s=7.0, written_tokens=12),
+                lease(7, priority=1, tenant="alice", age_s=70.0, written_tokens=150,
                       holds={"slots": 1, "input_tokens": 900, "output_tokens": 200}),
                 lease(9, node="gpu-2", task=None, model=None, priority=None, age_s=0.04, holds={"memory_bytes": 10**9}),
             ],
@@ -244,8 +273,8 @@ class TestLeases:
         }  # fmt: skip
         text = shown(told)
         assert [" ".join(line.split()) for line in text[1:4]] == [
-            "1 min 10 s k3-7 gpu-1 interactive 1 1.1k coder alice 9 min 53 s",
-            "7 s k3-2 (probe) gpu-1 batch (9) 1 coder 9 min 58 s",
+            "1 min 10 s k3-7 gpu-1 interactive 1 1.1k 150/200 coder alice 9 min 53 s",
+            "7 s k3-2 (probe) gpu-1 batch (9) 1 12 coder 9 min 58 s",
             "0 s ? gpu-2 1 GB 9 min 51 s",
         ]
         assert text[-1] == "3 leases: 2 slots and 1.1k tokens on 2 nodes"

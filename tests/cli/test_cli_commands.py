@@ -87,6 +87,35 @@ class TestCheck:
             assert fact in result.output.splitlines()
         assert "secret" not in result.output
 
+    def test_limits_scaling_and_the_terms_of_keys(self, run: Run, tmp_path: Path) -> None:
+        path = tmp_path / "fairlead.yaml"
+        path.write_text(
+            "nodes:\n"
+            "- name: a\n"
+            "  kind: simulated\n"
+            "  capacity: {tokens: 120000, requests_per_minute: 60, gpu_memory_bytes: 24000000000}\n"
+            "- {name: b, kind: simulated, capacity: {slots: 4, tokens_per_minute: 2000000, memory_bytes: 8000000000}}\n"
+            "scaling: {actuator: command, command: [/opt/node.sh, --token, hidden], max_nodes: 3}\n"
+            "keys:\n"
+            "- {name: bulk, key: k, tenant: team, share: 2, priority: batch, max_priority: normal, "
+            "requests_per_minute: 90, tokens_per_minute: 5000}\n"
+            "- {name: usual, key: l}\n"
+        )
+        lines = [" ".join(line.split()) for line in run("check", path).output.splitlines()]
+        assert lines[0].endswith("slots weight other limits")
+        assert "a simulated in this process a ? 1 120k tokens, 60 requests/min, 24 GB GPU" in lines
+        assert "b simulated in this process b 4 1 2M tokens/min, 8 GB" in lines
+        assert "scaling 1 to 3 nodes, by node.sh" in lines
+        terms = "tenant team, share 2, priority batch, never before normal, 90 requests/min, 5k tokens/min"
+        assert f"key bulk: {terms}" in lines
+        assert not any(line.startswith("key usual") or "hidden" in line for line in lines)
+
+    @pytest.mark.parametrize(("actuator", "by"), [("dry-run", "says what it would do"), ("processes", "local model")])
+    def test_who_scales(self, run: Run, tmp_path: Path, actuator: str, by: str) -> None:
+        path = tmp_path / "fairlead.yaml"
+        path.write_text(f"nodes: [{{kind: simulated}}]\nscaling: {{actuator: {actuator}}}\n")
+        assert by in run("check", path).output
+
     def test_it_is_plain_in_a_pipe_and_fits_a_terminal(self, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
         long = "nodes: [{url: 'https://a-long-name.example.org:8443', models: [" + ", ".join("abcdefghij" * 3) + "]}]"
         from fairlead.cli.check import show

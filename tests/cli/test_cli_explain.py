@@ -122,6 +122,15 @@ class TestShow:
         assert "tiny       gpu-3  circuit open: for 12 s" in lines
         assert "   and 2 more: --full shows them" in lines
 
+    def test_what_it_took_and_how_long_it_waited(self, capsys: pytest.CaptureFixture[str]) -> None:
+        held = {"slots": 1, "input_tokens": 25, "output_tokens": 400}
+        took = {"priority": 8, "queued_ms": 3923.4, "decision": BARE["decision"] | {"leased": held}}
+        lines = shown(capsys, BARE | took)
+        assert "reserved   25 tokens for the prompt, 400 to write" in lines
+        assert any("2 attempts, batch (priority 8), waited 3923 ms for room, 812 ms" in line for line in lines)
+        usual = {"priority": 4, "queued_ms": 0.0, "decision": BARE["decision"] | {"leased": {"slots": 1}}}
+        assert shown(capsys, BARE | usual) == shown(capsys, BARE), "what is as usual goes without saying"
+
     def test_full_shows_what_each_factor_adds(self, capsys: pytest.CaptureFixture[str]) -> None:
         many = RICH | {"decision": RICH["decision"] | {"models": [ranked(f"m{i:02}", 0.5) for i in range(30)]}}
         assert sum(line.lstrip().startswith("m") and "0.500" in line for line in shown(capsys, many)) == 8

@@ -178,7 +178,7 @@ NODES = [
     ("{url: 'http://a', models: [{as: x}]}", 'nodes[0].models[0]: the key "name" is missing'),
     (
         "{url: 'http://a', capacity: {vram_gb: 8}}",
-        'unknown key "vram_gb" in nodes[0].capacity; known here: slots, tokens_per_minute',
+        'unknown key "vram_gb" in nodes[0].capacity; known here: slots, tokens,',
     ),
     ("{url: 'http://a', concurrency: 2}", "nodes[0].concurrency: is for commands; write capacity: {slots: ...} here"),
     (
@@ -292,3 +292,34 @@ def test_who_loads_may_look_further_and_its_findings_stand_among_the_others() ->
 
 def test_deep_nesting_is_no_crash() -> None:
     assert complaint("a: " + "[" * 200_000).startswith("f.yaml:1: cannot be read as YAML")
+
+
+def test_what_concerns_capacity_is_told_with_its_place() -> None:
+    text = """\
+nodes:
+- {url: 'http://a:1', capacity: {slots: -1, tokens: 0}}
+keys:
+- {name: k, key: abc, share: 0}
+queue: {max_waiting: -1, max_wait_s: {normal: 0}}
+load_balancer: {max_node_utilization: 1.5}
+scaling: {min_nodes: 5, max_nodes: 2, actuator: command}
+load_measure: guesses
+"""
+    assert complaint(text).splitlines() == [
+        'f.yaml:2: nodes[0].capacity.slots: expected a whole number above 0, not "-1"',
+        'f.yaml:2: nodes[0].capacity.tokens: expected a whole number above 0, not "0"',
+        'f.yaml:4: keys[0].share: expected a number above 0, not "0"',
+        'f.yaml:5: queue.max_waiting: expected a whole number, 0 or more, not "-1"',
+        'f.yaml:5: queue.max_wait_s.normal: expected a number above 0, not "0"',
+        'f.yaml:6: load_balancer.max_node_utilization: expected a number above 0, 1 at most, not "1.5"',
+        "f.yaml:7: scaling.min_nodes: must not be above max_nodes (2)",
+        "f.yaml:7: scaling.command: the actuator command needs the program and its arguments as a list",
+        'f.yaml:8: load_measure: expected requests, tokens, latency or polled, not "guesses"',
+    ]
+
+
+def test_a_priority_that_is_none_is_told() -> None:
+    text = "nodes: [{url: 'http://a:1'}]\nkeys: [{name: k, key: abc, priority: urgent, max_priority: 12}]\n"
+    said = complaint(text).splitlines()
+    assert [line.split(": ")[1] for line in said] == ["keys[0].priority", "keys[0].max_priority"]
+    assert all("interactive, normal, batch" in line for line in said)

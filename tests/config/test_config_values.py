@@ -75,7 +75,10 @@ def test_the_example_of_the_design() -> None:
         timeouts=NodeTimeouts(first_token_s=5.0),
     )
     assert gpu.timeouts.over(config.timeouts) == Timeouts(first_token_s=5.0)
-    assert gpu.to_node() == Node("gpu-1", weight=2.0, slots=16, region="eu-west", failure_domain="rack-7")
+    capacity = Capacity(slots=16, tokens_per_minute=200_000)
+    node = Node("gpu-1", weight=2.0, capacity=capacity, region="eu-west", failure_domain="rack-7")
+    assert gpu.to_node() == node
+    assert node.slots == 16
     assert (mac.kind, mac.models, mac.api_key) == (NodeKind.OLLAMA, None, None)
     assert config.models[0].to_model() == Model(
         "qwen2.5-coder:7b",

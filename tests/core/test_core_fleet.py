@@ -5,14 +5,17 @@ from collections import Counter
 import pytest
 from core_shared import BAD, OK, fleet_of, place, spread, task_of, trip
 
-from fairlead.domain import Model, Node, Price
+from fairlead.domain import Capacity, Model, Node, Outcome, Price, Task
 from fairlead.engine.decision import FULL_RECORDS, describe
+from fairlead.engine.dispatch import Dispatch
 from fairlead.engine.events import FleetChanged, LeasesExpired, NodeCooling, PairBlocked, StrategyChanged
 from fairlead.engine.fleet import Fleet, FleetSettings
+from fairlead.engine.retry_budget import RetryBudget, RetryPolicy
 from fairlead.errors import DuplicateModelError, Fault, NoCandidateError, NoModelError, UnknownModelError
 from fairlead.routing import make_strategy
 
 Wishes = dict[str, object]
+POLICY = RetryPolicy()
 
 
 def mixed() -> Fleet:
@@ -283,3 +286,22 @@ def test_a_record_writes_a_dozen_and_counts_the_rest() -> None:
         assert (len(short), len(whole)) == (FULL_RECORDS, 20)
     scores = [one["score"] for one in full["candidates"]]  # type: ignore[attr-defined]  # a list, as seen above
     assert scores == sorted(scores, reverse=True)
+
+
+def test_a_lease_grows_with_its_answer_as_far_as_the_node_has_more() -> None:
+    fleet = Fleet(make_strategy("round_robin"), FleetSettings())
+    fleet.add(Model("m"), Node("n", capacity=Capacity(tokens=1000)), 0.0)
+    dispatch = Dispatch(
+        fleet, Task("t", 1, model="m", input_tokens=100, output_tokens=200), POLICY, RetryBudget(POLICY)
+    )
+    dispatch.begin(0.0)
+    account = fleet.nodes["n"].account
+    assert account.tokens == 300
+    dispatch.progress(5.0, 100)
+    assert account.tokens == 300, "half of it is written"
+    dispatch.progress(10.0, 190)
+    assert account.tokens == 100 + 285
+    dispatch.progress(15.0, 800)  # there is not so much
+    assert account.tokens == 1000
+    dispatch.complete(Outcome(True, 20.0, input_tokens=100, output_tokens=820), 20.0)
+    assert (account.tokens, account.in_flight) == (0, 0)

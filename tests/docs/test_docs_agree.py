@@ -1,6 +1,8 @@
 """What the pages list is what the program has: keys and defaults, faults, circuits, paths, headers, packages, names."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -161,6 +163,18 @@ def test_every_public_name_is_told_of() -> None:
     text = "".join(page.read_text() for page in PAGES)
     missing = [name for name in fairlead.__all__ if not re.search(rf"`[^`\n]*\b{name}\b", text)]
     assert missing == []
+
+
+def test_every_public_name_can_be_had_and_is_listed() -> None:
+    assert all(getattr(fairlead, name) for name in fairlead.__all__)
+    assert set(fairlead.__all__) <= set(dir(fairlead))
+    assert not hasattr(fairlead, "LoadBalance")
+
+
+def test_what_most_programs_do_without_is_not_imported() -> None:
+    code = "import sys, fairlead; print([name for name in sys.modules if name.startswith('fairlead.balancing')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "[]\n"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -1,7 +1,8 @@
 """Every command, configuration and piece of Python in README and docs does what the page says.
 
 `console` blocks hold lines that begin with `$ ` and what they print, where `...` stands for anything. `make` targets
-only have to exist; `curl` is played against a gateway that serves the configuration of the page on the HTTP interface.
+only have to exist; `curl`, and what asks a running gateway, is played against one that serves the first configuration
+of the page, or of the page on the HTTP interface where it has none.
 """
 
 import doctest
@@ -11,7 +12,9 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,11 +28,13 @@ from fairlead.routing import catalog as strategies
 
 ENV = {"OPS_KEY": "a-key-for-the-docs", "GPU1_KEY": "another-key"}
 TAGS = {"console", "sh", "yaml", "toml", "python", "mermaid", "text", ""}
+ASK_A_GATEWAY = ("nodes", "queue", "leases")
 _FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
 class Command(NamedTuple):
     place: str
+    page: Path
     text: str
     printed: str
 
@@ -37,24 +42,30 @@ class Command(NamedTuple):
         return self.place
 
 
-def commands(*, curl: bool = False) -> list[Command]:
-    """Return every `curl`, or everything else."""
+def is_asking(text: str) -> bool:
+    """Tell whether a command asks a gateway that runs."""
+    first, *rest = text.split()
+    return first == "curl" or (first == "fairlead" and rest[0] in ASK_A_GATEWAY)
+
+
+def commands(*, asking: bool = False) -> list[Command]:
+    """Return what asks a gateway, or everything else."""
     found = []
     for block in blocks("console"):
         first, *rest = ("\n" + block.text).split("\n$ ")
         assert not first.strip(), f"{block} begins with output"
         for at, text in enumerate(rest, 1):
             command, _, printed = text.partition("\n")
-            if command.startswith("curl ") == curl:
-                found.append(Command(f"{block}-{at}", command, printed))
+            if is_asking(command) == asking:
+                found.append(Command(f"{block}-{at}", block.page, command, printed))
     return found
 
 
-@pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    page = next(block for block in blocks("yaml") if block.page.name == "http-api.md")
-    file = tmp_path_factory.mktemp("docs") / "fairlead.yaml"
-    file.write_text(page.text)
+@contextmanager
+def gateway(page: Path, folder: Path) -> Iterator[int]:
+    """Serve the first configuration of a page; gives the port."""
+    file = folder / f"{page.stem}.yaml"
+    file.write_text(next(block.text for block in blocks("yaml") if block.page == page))
     command = [*FAIRLEAD, "serve", str(file), "--listen", "127.0.0.1:0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
@@ -62,6 +73,16 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         yield int(greeting.partition(" at http://127.0.0.1:")[2].partition(";")[0])
         process.terminate()
         assert process.wait(30) == 0
+
+
+@pytest.fixture(scope="module")
+def port_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path], int]]:
+    """Give what starts the gateway of a page, once."""
+    folder = tmp_path_factory.mktemp("docs")
+    pages = {block.page for block in blocks("yaml")}
+    with ExitStack() as running:
+        start = cache(lambda page: running.enter_context(gateway(page, folder)))
+        yield lambda page: start(page if page in pages else ROOT / "docs" / "http-api.md")
 
 
 def play(port: int, words: list[str]) -> str:
@@ -109,9 +130,13 @@ def test_commands(command: Command) -> None:
         check(command, run(command.text))
 
 
-@pytest.mark.parametrize("command", commands(curl=True), ids=str)
-def test_requests(command: Command, port: int) -> None:
-    check(command, play(port, shlex.split(command.text)[1:]))
+@pytest.mark.parametrize("command", commands(asking=True), ids=str)
+def test_requests(command: Command, port_of: Callable[[Path], int]) -> None:
+    port = port_of(command.page)
+    if command.text.startswith("curl "):
+        check(command, play(port, shlex.split(command.text)[1:]))
+    else:
+        check(command, run(f"{command.text} --url http://127.0.0.1:{port}"))
 
 
 def test_only_known_kinds_of_block() -> None:

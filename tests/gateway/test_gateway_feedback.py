@@ -16,7 +16,7 @@ from fairlead.gateway.feedback import MAX_COMMENT_LETTERS, PATH, Feedback, Given
 from fairlead.gateway.guard import LOCAL_ADMIN, Caller
 from fairlead.gateway.http import Request
 from fairlead.gateway.wishes import WISH_HEADERS, WishReader
-from fairlead.orchestrator.orchestrator import Wishes
+from fairlead.orchestrator.wishes import Wishes
 from fairlead.routing import RoutingSettings
 from fairlead.telemetry.decision_log import DecisionLog, DecisionRecord
 

@@ -26,6 +26,7 @@ class Ended:
 
     step: Step | None = None
     error = None
+    dispatch = SimpleNamespace(queued_s=0.0)
 
     def __init__(self, **values: Any) -> None:
         self.__dict__.update(values)

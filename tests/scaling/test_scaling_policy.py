@@ -84,7 +84,7 @@ def check_bounds(config: ScalingConfig, view: FleetView, action: ScalingAction) 
     assert all(by_name[name].phase is Phase.SERVING and by_name[name].may_stop for name in action.drain)
     assert all(by_name[name].phase is Phase.DRAINING for name in action.keep)
     assert "\n" not in action.why
-    assert f"{action.target} nodes" in action.why
+    assert f"{action.target} node" in action.why
 
 
 demands = st.lists(st.tuples(st.floats(0, 60), st.integers(0, 50)), min_size=1, max_size=80)

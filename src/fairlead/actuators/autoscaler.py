@@ -83,6 +83,15 @@ class Autoscaler:
         finally:
             await self._close()
 
+    async def rejoin(self) -> None:
+        """Let the fleet have the nodes again that were started before a restart; one it does not take is stopped."""
+        for name, url in self.own.items():
+            try:
+                await self._fleet.add(name, url)
+            except FairleadError as error:
+                self._note("trouble", name, f"{name} was started earlier and cannot be used now: {error}")
+                await self._take_down(name)
+
     async def step(self) -> ScalingAction | None:
         """Look, plan, and begin what is to be done; returns the plan, None when something was not foreseen."""
         try:
@@ -104,12 +113,17 @@ class Autoscaler:
         return {"policy": self._policy.snapshot(), "own": self.own}
 
     def restore(self, data: dict[str, Any]) -> None:
-        """Take up where a snapshot was made; raises ValueError when it was made with another interval.
+        """Take up where a snapshot was made. Raises FairleadError for one that is damaged, or of another interval.
 
-        Its own nodes are to be added to the fleet again by the caller, where they outlive the process.
+        Its own nodes are kept where they outlive this process; `rejoin` gives them to the fleet.
         """
-        self._policy.restore(data["policy"])
-        self._own = dict(data["own"])
+        try:
+            self._policy.restore(data["policy"])
+            own = {str(name): None if url is None else str(url) for name, url in data["own"].items()}
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise FairleadError(f"what scaling learnt cannot be used ({error}).") from None
+        if self._actuator.outlives:
+            self._own = own
 
     # -- planning
 

@@ -27,6 +27,8 @@ MAX_REASON_CHARS = 200
 class Command:
     """Runs the user's program for each node that is started or stopped, with a time limit in seconds."""
 
+    outlives = True
+
     def __init__(self, command: Sequence[str], timeout_s: float = 600.0) -> None:
         """Raises ConfigError without a program."""
         if not command:

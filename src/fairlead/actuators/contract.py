@@ -21,6 +21,9 @@ class Report(msgspec.Struct, frozen=True):
 class Actuator(Protocol):
     """Starts and stops nodes. What goes wrong is told in the report and never raised."""
 
+    outlives: bool
+    """Whether nodes go on running when this process ends."""
+
     async def start(self, name: str) -> Report:
         """Start a node and return when it answers; cancelled, it leaves nothing running that nobody knows of."""
         ...

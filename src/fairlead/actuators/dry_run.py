@@ -8,6 +8,8 @@ _NOTHING = Report(is_done=False)
 class DryRun:
     """Starts and stops nothing."""
 
+    outlives = False
+
     async def start(self, name: str) -> Report:
         """Do nothing."""
         del name

@@ -13,6 +13,8 @@ from fairlead.local.weights import ALIAS, find_weights
 class Processes:
     """Starts and stops local model servers on free ports; none outlives this process."""
 
+    outlives = False
+
     def __init__(
         self,
         gguf: Path | None = None,

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
     from fairlead.config import Config, ModelConfig, NodeConfig
     from fairlead.config.checks import Finding
+    from fairlead.config.schema import KeyConfig
+    from fairlead.scaling.config import ScalingConfig
 
 
 @click.command()
@@ -52,11 +54,10 @@ def show(config: "Config") -> None:
     """Print what a configuration says; keys, headers, arguments and paths in addresses stay unseen."""
     from fairlead.cli.output import print_table
 
-    print_table(
-        ("node", "kind", "where", "models", "slots", "weight"),
-        [_node_row(node) for node in config.nodes],
-        numbers=("slots", "weight"),
-    )
+    rows = [_node_row(node) for node in config.nodes]
+    heads = ("node", "kind", "where", "models", "slots", "weight", "other limits")
+    shown = len(heads) if any(row[-1] for row in rows) else len(heads) - 1
+    print_table(heads[:shown], [row[:shown] for row in rows], numbers=("slots", "weight"))
     click.echo()
     if config.models:
         print_table(("model", "context", "can", "$ per Mtok", "good at"), [_model_row(m) for m in config.models])
@@ -74,7 +75,19 @@ def _node_row(node: "NodeConfig") -> tuple[str, ...]:
         "asked of the node" if node.models is None else ", ".join(model.public for model in node.models),
         str(node.capacity.slots or "?"),
         f"{node.weight:g}",
+        _limits(node),
     )
+
+
+def _limits(node: "NodeConfig") -> str:
+    from fairlead.cli.capacity import amount, size
+
+    has = node.capacity
+    words = {"tokens": "tokens", "requests_per_minute": "requests/min", "tokens_per_minute": "tokens/min"}
+    told = [f"{amount(limit)} {word}" for name, word in words.items() if (limit := getattr(has, name)) is not None]
+    told += [size(has.memory_bytes)] if has.memory_bytes is not None else []
+    told += [f"{size(has.gpu_memory_bytes)} GPU"] if has.gpu_memory_bytes is not None else []
+    return ", ".join(told)
 
 
 def _where(node: "NodeConfig") -> str:
@@ -113,7 +126,34 @@ def _facts(config: "Config") -> list[tuple[str, str]]:
         facts.append(("state", config.state.path or "in your state folder, one file for each port"))
     if config.state.log_prompts != "none":
         facts.append(("prompts", f"are stored: {config.state.log_prompts.value}"))
-    return [*facts, ("callers", _callers(config)), ("admin", _admins(config))]
+    facts += [("scaling", told)] if (told := _scaling(config.scaling)) else []
+    facts.append(("callers", _callers(config)))
+    facts += [("key", f"{key.name}: {told}") for key in config.keys if (told := _terms(key))]
+    return [*facts, ("admin", _admins(config))]
+
+
+def _scaling(scaling: "ScalingConfig") -> str:
+    if scaling.actuator == "none":
+        return ""
+    by = "dry run: it says what it would do"
+    if scaling.actuator == "processes":
+        by = "by local model servers"
+    elif scaling.command:
+        by = f"by {scaling.command[0].rpartition('/')[2]}"
+    return f"{scaling.min_nodes} to {scaling.max_nodes} nodes, {by}"
+
+
+def _terms(key: "KeyConfig") -> str:
+    """Tell what a key's requests get and may, where that is not the usual."""
+    from fairlead.cli.capacity import amount
+
+    told = [f"tenant {key.tenant}"] if key.tenant is not None else []
+    told += [f"share {key.share:g}"] if key.share != 1 else []
+    told += [f"priority {key.priority}"] if key.priority is not None else []
+    told += [f"never before {key.max_priority}"] if key.max_priority is not None else []
+    told += [f"{amount(key.requests_per_minute)} requests/min"] if key.requests_per_minute is not None else []
+    told += [f"{amount(key.tokens_per_minute)} tokens/min"] if key.tokens_per_minute is not None else []
+    return ", ".join(told)
 
 
 def _callers(config: "Config") -> str:

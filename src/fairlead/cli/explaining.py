@@ -8,6 +8,7 @@ import click
 
 from fairlead.cli.output import print_table
 from fairlead.cli.wording import clean, count, flat, lesson, number, opinion, percent, several
+from fairlead.domain.priority import LAST_LEVEL, NORMAL, class_of
 
 _SHOWN = 8
 _PROMPT_LETTERS = 300
@@ -47,6 +48,11 @@ def _outcome(record: Plain) -> Iterator[tuple[str, str]]:
     parts = [str(record.get("outcome", "?")) + (f" ({record['status']})" if record.get("status") else "")]
     if record.get("attempts") is not None:
         parts.append(count(record["attempts"], "attempt"))
+    level = record.get("priority")
+    if isinstance(level, int) and 0 <= level <= LAST_LEVEL and level != NORMAL:
+        parts.append(f"{class_of(level).value} (priority {level})")
+    if record.get("queued_ms"):
+        parts.append(f"waited {record['queued_ms']:.0f} ms for room")
     for key, words in (("latency_ms", "{:.0f} ms"), ("first_token_ms", "first token after {:.0f} ms")):
         if record.get(key) is not None:
             parts.append(words.format(record[key]))
@@ -77,10 +83,19 @@ def _choice(decision: Plain, error: object = None) -> Iterator[tuple[str, str]]:
     for key, head in (("models_why", "its model"), ("why", "because")):
         if decision.get(key):
             yield head, str(decision[key])
+    yield from _reserved(decision)
     yield from _margin(decision)
     yield from _exploration(decision)
     for anomaly in decision.get("anomalies") or ():
         yield "anomaly", flat(anomaly)
+
+
+def _reserved(decision: Plain) -> Iterator[tuple[str, str]]:
+    """Tell which tokens were leased; a slot alone goes without saying."""
+    held = decision.get("leased")
+    if not isinstance(held, Mapping) or not (held.get("input_tokens") or held.get("output_tokens")):
+        return
+    yield "reserved", f"{held.get('input_tokens', 0)} tokens for the prompt, {held.get('output_tokens', 0)} to write"
 
 
 def _margin(decision: Plain) -> Iterator[tuple[str, str]]:

@@ -24,6 +24,7 @@ class _Lease(msgspec.Struct):
     age_s: float
     expires_in_s: float
     holds: dict[str, int] = {}
+    written_tokens: int = 0
     task: str | None = None
     model: str | None = None
     tenant: str | None = None
@@ -63,6 +64,7 @@ def view(page: LeasesPage, paper: Paper) -> RenderableType:
             is_number=True,
             may_go=True,
         ),
+        Column("written", [_written(one) for one in each], is_number=True, may_go=True),
         Column("memory", [_memory(one) for one in each], is_number=True, may_go=True),
         Column("model", [one.model or "" for one in each], may_go=True),
         Column("tenant", [one.tenant or "" for one in each], may_go=True),
@@ -85,6 +87,14 @@ def _class(level: int | None) -> str:
 def _held(lease: _Lease, written: Callable[[float], str], *names: str) -> str:
     held = sum(lease.holds.get(name, 0) for name in names)
     return written(held) if held else ""
+
+
+def _written(lease: _Lease) -> str:
+    """Tell how long the answer is so far, of what is reserved for it where anything is."""
+    if not lease.written_tokens:
+        return ""
+    reserved = lease.holds.get("output_tokens", 0)
+    return amount(lease.written_tokens) + (f"/{amount(reserved)}" if reserved else "")
 
 
 def _memory(lease: _Lease) -> str:

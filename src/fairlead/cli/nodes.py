@@ -1,6 +1,6 @@
-"""`fairlead nodes`: what each node has, what of it is leased, and what it tells of itself."""
+"""`fairlead nodes`: what each node has, what of it is leased, what it tells of itself, and what scaling does."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import click
@@ -8,12 +8,14 @@ import msgspec
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from fairlead.cli.capacity import Column, Paper, amount, bar, duration, size, table
+from fairlead.cli.capacity import Column, Paper, amount, bar, duration, facts, size, table
 from fairlead.cli.watching import Asked, Subject, asks_a_gateway, present
 from fairlead.cli.wording import clean, count, percent
 
 _SUBJECT = Subject("/admin/nodes", "nodes")
 _MODELS_LETTERS = 32
+_LINES_BESIDE_NODES = 8
+_STEPS_SHOWN = 3
 _STYLES = {"closed": "green", "half_open": "yellow", "open": "red"}
 
 
@@ -23,6 +25,26 @@ class _Reported(msgspec.Struct):
     waiting: int | None = None
     utilization: float | None = None
     loaded: list[str] = []
+
+
+class _Prefix(msgspec.Struct):
+    blocks: int = 0
+    promised_tokens: int = 0
+    found_tokens: int = 0
+    trust: float = 1.0
+
+
+class _Step(msgspec.Struct):
+    age_s: float
+    what: str
+    said: str
+    node: str = ""
+
+
+class _Scaling(msgspec.Struct):
+    target: int | None = None
+    why: str = ""
+    history: list[_Step] = []
 
 
 class _Node(msgspec.Struct):
@@ -36,6 +58,7 @@ class _Node(msgspec.Struct):
     warmth: float = 1.0
     draining: bool = False
     reported: _Reported | None = None
+    prefix: _Prefix | None = None
 
 
 class NodesPage(msgspec.Struct):
@@ -43,6 +66,7 @@ class NodesPage(msgspec.Struct):
 
     nodes: list[_Node]
     deviation: float = 0.0
+    scaling: _Scaling | None = None
 
 
 @click.command()
@@ -53,9 +77,15 @@ def nodes(**asked: Any) -> None:
 
 
 def view(page: NodesPage, paper: Paper) -> RenderableType:
-    """Return the nodes as a table, the fleet beneath."""
+    """Return the nodes as a table, the fleet beneath, and what scaling does where anything scales."""
+    scaling = [] if page.scaling is None else list(_scaling(page.scaling))
+    parts = _nodes(page, paper, other_lines=_LINES_BESIDE_NODES + len(scaling))
+    return Group(*parts, facts(scaling)) if scaling else Group(*parts)
+
+
+def _nodes(page: NodesPage, paper: Paper, *, other_lines: int) -> list[RenderableType]:
     if not page.nodes:
-        return Text("no node serves anything here; `fairlead check` shows what the configuration says")
+        return [Text("no node serves anything here; `fairlead check` shows what the configuration says")]
     each = page.nodes
     models = [_models(one) for one in each]
     mark = " (* in memory)" if any(told.endswith("*") or "*, " in told for told in models) else ""
@@ -70,13 +100,14 @@ def view(page: NodesPage, paper: Paper) -> RenderableType:
         Column("requests/min", [_rate(one, "requests") for one in each], is_number=True, may_go=True),
         Column("tokens/min", [_rate(one, "tokens") for one in each], is_number=True, may_go=True),
         Column("it says itself", [_reported(one) for one in each], may_go=True),
+        Column("prompts known", [_prefix(one) for one in each], may_go=True),
         Column(f"models{mark}", models, may_go=True),
     )
-    return Group(*table(paper, *columns), Text(), *(Text(clean(line)) for line in _totals(page)))
+    drawn = table(paper, *columns, other_lines=other_lines)
+    return [*drawn, Text(), *(Text(clean(line)) for line in _totals(page))]
 
 
 def _load(node: _Node, paper: Paper) -> Text:
-
     limits = node.capacity.keys() - {"usd_per_hour", "requests_per_minute", "tokens_per_minute"}
     return bar(paper, node.utilization) if limits else Text("no limit known", style="dim")
 
@@ -115,6 +146,18 @@ def _reported(node: _Node) -> str:
     return f"{', '.join(parts) or 'alive'}; {duration(max(told.age_s, 0.0))} ago"
 
 
+def _prefix(node: _Node) -> str:
+    """Tell what beginnings of prompts it is believed to hold, and how much of what was promised was found."""
+    known = node.prefix
+    if known is None or not (known.blocks or known.promised_tokens):
+        return ""
+    told = amount(known.blocks) + (" block" if known.blocks == 1 else " blocks")
+    if known.promised_tokens:
+        found = percent(known.found_tokens / known.promised_tokens)
+        told += f", {found} of {amount(known.promised_tokens)} tokens found"
+    return told
+
+
 def _models(node: _Node) -> str:
     """Name the models, those in the node's memory first, as far as there is room for them."""
     loaded = set() if node.reported is None else set(node.reported.loaded)
@@ -146,3 +189,11 @@ def _totals(page: NodesPage) -> Iterable[str]:
     away = [one.name for one in page.nodes if one.circuit == "open" or one.draining]
     if away:
         yield f"given no tasks: {', '.join(away)}"
+
+
+def _scaling(told: _Scaling) -> Iterator[tuple[str, str, str]]:
+    """Tell the plan and the last steps, the newest first."""
+    yield "scaling", told.why or "the first plan is not made yet", ""
+    steps = [one for one in told.history if one.said != told.why]
+    for step in reversed(steps[-_STEPS_SHOWN:]):
+        yield "", f"{duration(max(step.age_s, 0.0))} ago: {step.said}", "yellow" if step.what == "trouble" else "dim"

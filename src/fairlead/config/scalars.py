@@ -58,7 +58,8 @@ def expected(wanted: kinds.Type) -> str:
 def _expected_number(wanted: kinds.IntType | kinds.FloatType) -> str:
     noun = "a whole number" if isinstance(wanted, kinds.IntType) else "a number"
     if wanted.gt is not None:
-        return f"{noun} above {wanted.gt:g}"
+        top = "" if wanted.le is None else f", {wanted.le:g} at most"
+        return f"{noun} above {wanted.gt:g}{top}"
     if wanted.ge is not None and wanted.le is not None:
         return f"{noun} from {wanted.ge:g} to {wanted.le:g}"
     if wanted.le is not None:

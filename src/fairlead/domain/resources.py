@@ -84,4 +84,4 @@ class Shortage(msgspec.Struct, frozen=True, gc=False):
         return self.needed > self.capacity
 
     def __str__(self) -> str:
-        return f"{self.resource}: {self.needed:g} needed, {max(self.free, 0):g} of {self.capacity:g} free"
+        return f"{self.resource}: {self.needed:.0f} needed, {max(self.free, 0):.0f} of {self.capacity:.0f} free"

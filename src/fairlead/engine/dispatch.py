@@ -92,6 +92,7 @@ class Dispatch:
         "_waits_since_s",
         "attempts",
         "begun_s",
+        "charged_tokens",
         "decision",
         "phase",
         "queued_s",
@@ -118,6 +119,8 @@ class Dispatch:
         self.begun_s = 0.0
         self.queued_s = 0.0
         """How long it waited for room."""
+        self.charged_tokens = 0
+        """What it counts for in its tenant's share; 0 while it was not let in."""
         self._waits_since_s: float | None = None
         self.decision: Decision | None = None
         self.phase = Phase.NEW
@@ -144,14 +147,27 @@ class Dispatch:
             self._waits_since_s = now_s
             self.phase = Phase.WAITING
 
+    def may_replace(self, other: Decision, now_s: float) -> bool:
+        """Tell whether this task would find room where another was sent, if that one gave way."""
+        node = other.candidate.node.name
+        return node not in self._tried and self._fleet.would_fit(self.task, other.lease, now_s, self._min_context)
+
     def resume(self, now_s: float) -> Action:
         """The time of a Wait has come."""
-        return self._next(now_s) if self.phase is Phase.WAITING else DONE
+        if self.phase is not Phase.WAITING:
+            return DONE
+        action = self._next(now_s)
+        if type(action) is not Wait:
+            self._waited(now_s)
+        return action
 
-    def progress(self, now_s: float) -> None:
-        """The answer is on its way: renew the lease."""
-        if self.phase is Phase.SENT and self.decision is not None:
-            self._fleet.ledger.renew(self.decision.lease, now_s)
+    def progress(self, now_s: float, output_tokens: int = 0) -> None:
+        """The answer is on its way and so long by now: renew the lease, and let it hold more where that is needed."""
+        if self.phase is Phase.SENT and self.decision is not None and self.decision.lease.is_open:
+            lease = self.decision.lease
+            self._fleet.ledger.renew(lease, now_s)
+            if output_tokens:
+                self._fleet.lessor.adjust(lease, output_tokens)
 
     def complete(self, outcome: Outcome, now_s: float) -> Action:
         """The answer is whole."""
@@ -164,9 +180,7 @@ class Dispatch:
         """The caller went away: give back what is held, blame nobody."""
         if self.phase is Phase.SENT:
             self._settle(None, now_s)
-        elif self._waits_since_s is not None:
-            self.queued_s += now_s - self._waits_since_s
-            self._waits_since_s = None
+        self._waited(now_s)
         return self._over()
 
     def fail(
@@ -196,6 +210,11 @@ class Dispatch:
 
     # -- inside
 
+    def _waited(self, now_s: float) -> None:
+        if self._waits_since_s is not None:
+            self.queued_s += now_s - self._waits_since_s
+            self._waits_since_s = None
+
     def _may_repeat(self, is_budgeted: bool, now_s: float) -> bool:
         if self.task.deadline_s is not None and now_s >= self.task.deadline_s:
             return False
@@ -221,9 +240,6 @@ class Dispatch:
             return self._refuse(fault, error)
         self.decision = decision
         self.attempts += 1
-        if self._waits_since_s is not None:
-            self.queued_s += now_s - self._waits_since_s
-            self._waits_since_s = None
         self.phase = Phase.SENT
         return Send(decision)
 

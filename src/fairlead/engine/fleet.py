@@ -107,10 +107,19 @@ class Fleet(Directory):
             models = self._rank(task, lineup.models, now_s, attempt) if len(lineup.models) > 1 else None
             pool = lineup.pool if models is None else lineup.tier(models.tiers[0]) or lineup.pool
             terms = FREELY if lineup.is_roomy else self.lessor.terms(task)[0]
-            decision = self._choose(strategy, task, pool, lineup.rejected, now_s, attempt, models, terms)
+            decision = None
+            if not terms.is_joint:
+                decision = self._choose(strategy, task, pool, lineup.rejected, now_s, attempt, models, terms)
             if decision is not None:
                 return decision
         return self._decide_narrowly(task, now_s, attempt, tried, min_context, strategy)
+
+    def would_fit(self, task: Task, lease: Lease, now_s: float, min_context: int = 0) -> bool:
+        """Tell whether a task would find room on a lease's node if that were given back."""
+        pool = self.lineup(task.model).pool
+        there = [one for one in pool.candidates if one.account is lease.account] if pool is not None else []
+        fit, _ = split_fit(task, there, min_context)
+        return any(self.lessor.would_fit(task, one, lease, now_s) for one in fit)
 
     def expected_s(self, name: str) -> float | None:
         """Return how long the fastest of those who stand ready under a name usually takes; None where nobody knows."""

@@ -67,10 +67,10 @@ class Lobby(Generic[T]):
                 return self._enter(ticket, dispatch, now_s, size_bytes, action)
         elif type(action) is Send:
             task = dispatch.task
-            if self._fleet.is_limited:
-                self.queue.charge(task.tenant, self._tokens(task, now_s), now_s, task.priority)
-            if task.priority > LAST_NORMAL and ticket not in self._gave_way:
-                self._yielding[ticket] = (dispatch, now_s)
+            if self._fleet.is_limited and not dispatch.charged_tokens:
+                dispatch.charged_tokens = tokens = self._tokens(task, now_s)
+                self.queue.charge(task.tenant, tokens, now_s, task.priority)
+            self._sent(ticket, dispatch, now_s)
         return action
 
     def admit(self, now_s: float) -> list[Told[T]]:
@@ -86,10 +86,13 @@ class Lobby(Generic[T]):
                 turn.no_room(waiting)
                 self._note(action)
                 continue
-            turn.admit(waiting)
             del self._dispatches[ticket]
-            if type(action) is Send and dispatch.task.priority > LAST_NORMAL and ticket not in self._gave_way:
-                self._yielding[ticket] = (dispatch, now_s)
+            if type(action) is Send:
+                turn.admit(waiting)
+                dispatch.charged_tokens = waiting.tokens
+                self._sent(ticket, dispatch, now_s)
+            else:  # nobody can take it any more
+                self.queue.leave(ticket)
             admitted.append((ticket, action))
         return admitted
 
@@ -105,6 +108,10 @@ class Lobby(Generic[T]):
         """The answer has begun: from now on its task does not give way."""
         self._yielding.pop(ticket, None)
 
+    def retry_after_s(self, task: Task, now_s: float) -> float:
+        """Return when a task that waited in vain had better come again, in seconds."""
+        return self.queue.retry_after_s(task.priority, self._tokens(task, now_s), now_s)
+
     def leave(self, ticket: T, dispatch: Dispatch, now_s: float, used_tokens: int | None = None) -> None:
         """The task is over, however it ended; `used_tokens` is what it took, where that is known."""
         if self._yielding:
@@ -113,24 +120,34 @@ class Lobby(Generic[T]):
             self._gave_way.discard(ticket)
         if self._dispatches.pop(ticket, None) is not None:
             self.queue.leave(ticket)
-        if self._fleet.is_limited and dispatch.attempts:
-            tokens = self._tokens(dispatch.task, now_s)
-            self.queue.served(tokens, now_s)
+        if dispatch.charged_tokens:
+            self.queue.served(dispatch.charged_tokens, now_s)
             if used_tokens is not None:
-                self.queue.settle(dispatch.task.tenant, tokens, used_tokens)
+                self.queue.settle(dispatch.task.tenant, dispatch.charged_tokens, used_tokens)
+            dispatch.charged_tokens = 0
 
     # -- inside
 
+    def _sent(self, ticket: T, dispatch: Dispatch, now_s: float) -> None:
+        """Note a batch task that may have to give way; those that were sent last stand last."""
+        if dispatch.task.priority > LAST_NORMAL and ticket not in self._gave_way:
+            self._yielding.pop(ticket, None)
+            self._yielding[ticket] = (dispatch, now_s)
+
     def _enter(self, ticket: T, dispatch: Dispatch, now_s: float, size_bytes: int, why: Wait | None) -> Action:
         task = dispatch.task
-        if why is not None and class_of(task.priority) is not PriorityClass.BATCH and self._make_way(task, now_s):
+        if why is not None and class_of(task.priority) is not PriorityClass.BATCH and self._make_way(dispatch, now_s):
             action = dispatch.resume(now_s)
             if type(action) is not Wait:
                 return self.follow(ticket, dispatch, action, now_s, size_bytes)
         if why is not None:
             self._note(why)
         line = _line(task, is_again=dispatch.attempts > 0)
-        waiting = Waiting(ticket, task, line, self._tokens(task, now_s), size_bytes, dispatch.begun_s)
+        if dispatch.charged_tokens:  # it is charged again when it is let in
+            self.queue.settle(task.tenant, dispatch.charged_tokens, 0)
+            dispatch.charged_tokens = 0
+        since_s = now_s - dispatch.queued_s  # what it was at work is no waiting
+        waiting = Waiting(ticket, task, line, self._tokens(task, now_s), size_bytes, since_s)
         entry = self.queue.enter(waiting, now_s, self._fleet.expected_s(task.model))
         for evicted in entry.evicted:
             other: T = evicted.ticket  # type: ignore[assignment]  # as above
@@ -141,19 +158,17 @@ class Lobby(Generic[T]):
         self._dispatches[ticket] = dispatch
         return Wait(None)
 
-    def _make_way(self, task: Task, now_s: float) -> bool:
+    def _make_way(self, dispatch: Dispatch, now_s: float) -> bool:
         """Let one batch task that has not begun to answer give its place to a more urgent one, where that helps."""
         if not self._yielding or len(self.queue) >= self.queue.config.max_waiting:
             return False
-        nodes = {one.node.name for one in self._fleet.members(task.model)}
-        for ticket, (dispatch, sent_s) in reversed(self._yielding.items()):
-            decision = dispatch.decision
+        for ticket, (other, sent_s) in reversed(self._yielding.items()):
             if now_s - sent_s > GIVES_WAY_S:
                 return False
-            if dispatch.phase is Phase.SENT and decision is not None and decision.candidate.node.name in nodes:
+            if other.phase is Phase.SENT and other.decision is not None and dispatch.may_replace(other.decision, now_s):
                 del self._yielding[ticket]
                 self._gave_way.add(ticket)
-                dispatch.give_way(now_s)
+                other.give_way(now_s)
                 self.told.append((ticket, GiveWay()))
                 return True
         return False
@@ -179,10 +194,14 @@ class Lobby(Generic[T]):
         return first == second or not lineup(first).nodes.isdisjoint(lineup(second).nodes)
 
 
-def _line(task: Task, *, is_again: bool) -> tuple[str, frozenset[str], int, float | None, int]:
-    """Return what a task waits for; who was turned away by a node before is a line of one."""
+def _line(task: Task, *, is_again: bool) -> tuple[str, frozenset[str], int, float | None, bool, bool, int]:
+    """Return what a task waits for; who was turned away by a node before is a line of one.
+
+    Batch work has lines of its own: it may find no room where a part of the nodes is kept free for others.
+    """
     size = (task.input_tokens + task.output_tokens).bit_length()
-    return (task.model, task.needs, size, task.max_cost_usd, task.key if is_again else 0)
+    is_batch, is_short = task.priority > LAST_NORMAL, task.min_output_tokens is not None
+    return (task.model, task.needs, size, task.max_cost_usd, is_batch, is_short, task.key if is_again else 0)
 
 
 def _model(line: Hashable) -> str:

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 
 from fairlead.domain import Task
 from fairlead.errors import NoCandidateError, NoModelError
-from fairlead.routing.filters import Rejection
+from fairlead.routing.filters import Reason, Rejection
 
 NAMES_TOLD = 20
 NODES_TOLD = 5
@@ -27,6 +27,10 @@ def nothing_there(task: Task, known: Sequence[str], *, is_known: bool) -> NoMode
 def all_ruled_out(task: Task, rejected: Sequence[Rejection], retry_after_s: float | None) -> NoCandidateError:
     """Say what rules each candidate out, with the first few names for each reason."""
     reasons = Counter(one.reason.value for one in rejected)
+    if reasons.keys() == {Reason.TOO_LARGE.value}:  # the largest node stands first
+        largest = rejected[0]
+        told = f"the task is larger than every node that serves {task.model!r}: {largest.detail}"
+        return NoCandidateError(f"{told} on {largest.candidate.node.name}, the largest", reasons, None)
     told = ", ".join(f"{count} x {reason} ({_where(rejected, reason)})" for reason, count in sorted(reasons.items()))
     return NoCandidateError(f"no candidate for {task.model!r} can take the task now: {told}", reasons, retry_after_s)
 

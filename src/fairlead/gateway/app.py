@@ -19,7 +19,8 @@ from fairlead.gateway.models import ModelLists
 from fairlead.gateway.reply import HttpReply, WithHeaders, send_error
 from fairlead.gateway.wishes import WISH_HEADERS, WishReader
 from fairlead.orchestrator.cascade import Cascades
-from fairlead.orchestrator.orchestrator import NO_WISHES, ModelOrchestrator
+from fairlead.orchestrator.orchestrator import ModelOrchestrator
+from fairlead.orchestrator.wishes import NO_WISHES
 from fairlead.telemetry.decision_log import DecisionRecord
 from fairlead.telemetry.decision_log import Feedback as Said
 from fairlead.telemetry.recorder import Recorder
@@ -76,9 +77,9 @@ class Gateway:
         for path in OPERATIONS:
             self._methods[path] = ["POST"]
 
-    def show_scaling(self, scaler: Autoscaler) -> None:
-        """Let operators see what is started and stopped, and why."""
-        self._admin.capacity.scaler = scaler
+    def show_scaling(self, scaler: Autoscaler, actuator: str) -> None:
+        """Let operators see what is started and stopped, by which kind of actuator, and why."""
+        self._admin.capacity.scaler, self._admin.capacity.actuator = scaler, actuator
 
     def drain(self) -> None:
         """Report "not ready" from now on, so that load balancers turn elsewhere."""

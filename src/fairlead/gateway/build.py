@@ -26,7 +26,8 @@ from fairlead.gateway.guard import Guard, Key
 from fairlead.gateway.wishes import WishReader
 from fairlead.load.prefix_affinity import PrefixAffinity
 from fairlead.orchestrator.cascade import Cascades
-from fairlead.orchestrator.orchestrator import CallTimeouts, ModelOrchestrator, Target
+from fairlead.orchestrator.orchestrator import ModelOrchestrator
+from fairlead.orchestrator.target import CallTimeouts, Target
 from fairlead.routing import RoutingSettings, make_strategy
 from fairlead.routing.chains import Cascade
 from fairlead.routing.engine import RoutingEngine
@@ -78,7 +79,7 @@ def build_gateway(
         retries=RetryPolicy(retries.max_attempts, retries.budget_ratio, retries.min_per_second),
         timeouts=CallTimeouts(times.connect_s, times.first_token_s, times.idle_s, times.total_s),
         queue=config.queue,
-        shares={key.tenant or key.name: key.share for key in config.keys},
+        shares=shares_of(config.keys),
         watcher=recorder,
         routing=routing,
     )
@@ -98,6 +99,16 @@ def build_gateway(
     engine = orchestrator.fleet.engine
     cascades = Cascades(orchestrator, config.cascades, on_step=None if engine is None else engine.record_step)
     return Gateway(orchestrator, guard, WishReader(routing), recorder, cascades), orchestrator, recorder
+
+
+def shares_of(keys: Sequence[KeyConfig]) -> dict[str, float]:
+    """Return the share of each tenant: of several keys the largest that is said, 1.0 where none says any."""
+    shares: dict[str, float] = {}
+    for key in keys:
+        if key.share != 1.0:
+            name = key.tenant or key.name
+            shares[name] = max(key.share, shares.get(name, 0.0))
+    return shares
 
 
 def fleet_settings(config: Config) -> FleetSettings:

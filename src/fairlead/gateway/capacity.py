@@ -1,6 +1,6 @@
 """What operators see of capacity: nodes with what they have and hold, who waits, and every lease."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from statistics import fmean, pstdev
 
@@ -12,6 +12,8 @@ from fairlead.domain import Task
 from fairlead.engine.decision import leased
 from fairlead.engine.node_state import NodeState
 from fairlead.gateway.http import Request, Responder
+from fairlead.load.prefix import Holder
+from fairlead.load.prefix_affinity import Hits
 from fairlead.orchestrator.orchestrator import ModelOrchestrator
 
 JSON = b"content-type: application/json\r\n"
@@ -27,6 +29,8 @@ class CapacityPages:
         self._orchestrator = orchestrator
         self.scaler: Autoscaler | None = None
         """What starts and stops nodes, where anything does."""
+        self.actuator = ""
+        """Of which kind it is."""
 
     def routes(self) -> dict[tuple[str, str], Callable[[Request, Responder], None]]:
         """Return the paths that are answered here, for admins."""
@@ -42,10 +46,15 @@ class CapacityPages:
         now_s = orchestrator.clock()
         states = orchestrator.fleet.nodes
         nodes = [_node(name, state, now_s) for name, state in states.items()]
+        if orchestrator.prefixes is not None:
+            hits = orchestrator.prefixes.stats()
+            for told_of in nodes:
+                told_of["prefix"] = _prefix(hits, str(told_of["name"]))
         told: dict[str, object] = {"nodes": nodes, "deviation": round(_deviation(states.values()), 4)}
         if self.scaler is not None:
             last = self.scaler.last
             told["scaling"] = {
+                "actuator": self.actuator,
                 "target": None if last is None else last.target,
                 "why": "" if last is None else last.why,
                 "history": [
@@ -104,10 +113,22 @@ def _node(name: str, state: NodeState, now_s: float) -> dict[str, object]:
 
 
 def _deviation(states: Iterable[NodeState]) -> float:
-    """Return the coefficient of variation of the nodes' loads."""
-    loads = [state.account.utilization for state in states]
+    """Return the coefficient of variation of the loads of the nodes whose capacity is known."""
+    loads = [state.account.utilization for state in states if not state.account.is_roomy]
     mean = fmean(loads) if loads else 0.0
     return pstdev(loads) / mean if mean else 0.0
+
+
+def _prefix(hits: Mapping[Holder, Hits], name: str) -> dict[str, object]:
+    """Tell what prompts' beginnings a node is believed to hold, and how much of what was promised it had cached."""
+    own = [one for (_, node), one in hits.items() if node == name]
+    promised, found = sum(one.promised_tokens for one in own), sum(one.found_tokens for one in own)
+    return {
+        "blocks": sum(one.blocks for one in own),
+        "promised_tokens": promised,
+        "found_tokens": found,
+        "trust": round(min((one.trust for one in own), default=1.0), 4),
+    }
 
 
 def _known(account: Account) -> dict[str, object]:
@@ -135,6 +156,7 @@ def _lease(lease: Lease, now_s: float) -> dict[str, object]:
         "tenant": None if task is None else task.tenant,
         "priority": None if task is None else task.priority,
         "holds": leased(lease.needs),
+        "written_tokens": lease.output_tokens,
         "age_s": round(now_s - lease.taken_s, 2),
         "expires_in_s": round(lease.expires_s - now_s, 2),
         "probe": lease.is_probe,

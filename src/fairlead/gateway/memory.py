@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from fairlead.clock import monotonic_s
 from fairlead.config import Config
@@ -34,6 +36,7 @@ class Memory:
         self._store = store
         self._fleet = fleet
         self._metrics = metrics
+        self._others: dict[str, Callable[[], object]] = {}
         self._kept_version = -1
         self._next_metrics_s = 0.0
 
@@ -41,6 +44,16 @@ class Memory:
         """Give the fleet what was kept."""
         recall(self._fleet, {name: self._store.load(name) for name in DOCUMENTS}, self._report)
         self._kept_version = self._fleet.version
+
+    def also(self, name: str, snapshot: Callable[[], object], restore: Callable[[Any], None]) -> None:
+        """Give something beside the fleet what was kept of it, and keep what it learns from now on, once a minute."""
+        kept = self._store.load(name)
+        if kept is not None:
+            try:
+                restore(kept)
+            except FairleadError as error:
+                self._report(name, error)
+        self._others[name] = snapshot
 
     def keep(self) -> float:
         """Hand over what was learnt since the last time, and return after how many seconds to come back."""
@@ -52,6 +65,7 @@ class Memory:
         if began_s >= self._next_metrics_s:
             self._next_metrics_s = began_s + METRICS_EACH_S
             self._store.add_metrics(self._metrics.told())
+            self._keep_others()
         return max(SAVE_EACH_S, (monotonic_s() - began_s) / SNAPSHOT_SHARE)
 
     async def run(self) -> None:
@@ -61,9 +75,14 @@ class Memory:
             await asyncio.sleep(pause_s)
             pause_s = self.keep()
 
+    def _keep_others(self) -> None:
+        for name, snapshot in self._others.items():
+            self._store.save(name, snapshot())
+
     def close(self) -> None:
         """Keep the rest, and give the file back."""
         self.keep()
+        self._keep_others()
         self._store.close()
 
     def _report(self, name: str, error: FairleadError) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from fairlead.dialects import error_body
 from fairlead.dialects.contract import Call, Dialect, ErrorInfo, Operation
+from fairlead.errors import OverloadedError
 from fairlead.gateway.http import Responder
 from fairlead.orchestrator.exchange import Exchange
 from fairlead.routing import Candidate
@@ -65,7 +66,7 @@ class HttpReply:
             extra += _PLACES.get(candidate) or _place(candidate)
         if exchange.step is not None:
             extra += b"x-fairlead-cascade: %b\r\n" % _plain(str(exchange.step))
-        if exchange.dispatch.attempts:
+        if exchange.dispatch.attempts and not isinstance(exchange.error, OverloadedError):
             extra += b"x-should-retry: false\r\n"  # the nodes were asked already: a retry would only multiply
         if retry_after_s is not None:
             extra += b"retry-after: %d\r\n" % max(1, round(retry_after_s))

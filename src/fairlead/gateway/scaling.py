@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from fairlead.config import Config, NodeConfig
+from fairlead.config import Capacity, Config, NodeConfig
 from fairlead.discovery import ModelSeen
 from fairlead.errors import ConfigError, FairleadError
 from fairlead.gateway.build import models_of, target_of
@@ -81,6 +81,6 @@ class GatewayFleet:
         if url is None:
             raise FairleadError("nobody says where it answers: print its url, or list it under nodes")
         try:
-            return NodeConfig(name=name, url=url)
+            return NodeConfig(name=name, url=url, capacity=Capacity(slots=self._config.scaling.node_slots))
         except ValueError as error:
             raise ConfigError(f"{url!r} is no address of a node: {error}") from None

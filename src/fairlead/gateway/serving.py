@@ -26,6 +26,8 @@ from fairlead.scaling.policy import ScalingPolicy
 
 logger = logging.getLogger("fairlead")
 ASK_AGAIN_S = 5.0
+LAST_WORDS_S = 0.5
+"""For errors to reach those whose answers are not whole when the time to drain is over."""
 
 
 def serve(config: Config, on_ready: Callable[[str], None] | None = None) -> int:
@@ -126,7 +128,9 @@ class RunningGateway:
             door.drain()
         loop = asyncio.get_running_loop()
         end_s = loop.time() + (self._config.drain_s if drain_s is None else drain_s)
-        await self.orchestrator.drained(end_s - loop.time())
+        if not await self.orchestrator.drained(end_s - loop.time()):
+            self.orchestrator.turn_away()
+            end_s = loop.time() + LAST_WORDS_S
         for door in self._doors:
             await door.closed(end_s - loop.time())
         for task in self._tasks:
@@ -150,8 +154,10 @@ class RunningGateway:
         if actuator is not None and self._watching is not None:
             port = GatewayFleet(config, self.orchestrator, self._watching, _ask)
             scaler = Autoscaler(ScalingPolicy(config.scaling), actuator, port)
-            self.gateway.show_scaling(scaler)
-            self._scaling = asyncio.get_running_loop().create_task(scaler.run())
+            self.gateway.show_scaling(scaler, config.scaling.actuator.value)
+            if self._memory is not None:
+                self._memory.also("scaling", scaler.snapshot, scaler.restore)
+            self._scaling = asyncio.get_running_loop().create_task(_run(scaler))
 
     async def _listen_locally(self, path: str) -> None:
         admin = Server(self.gateway, self._limits, is_local_admin=True)
@@ -176,6 +182,11 @@ class RunningGateway:
                         self.orchestrator.add(model, node.to_node(), target)
                     logger.info("node %s answers now and was added", node.name)
             silent = still_silent
+
+
+async def _run(scaler: Autoscaler) -> None:
+    await scaler.rejoin()
+    await scaler.run()
 
 
 async def _serve(config: Config, on_ready: Callable[[str], None] | None) -> int:

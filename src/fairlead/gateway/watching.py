@@ -30,6 +30,7 @@ class NodeWatching:
     def stop(self, name: str) -> None:
         """Ask a node no more."""
         self._poller.stop(name)
+        self._nodes.pop(name, None)
 
     async def close(self) -> None:
         """Ask nobody any more."""
@@ -40,7 +41,9 @@ class NodeWatching:
         return state is not None and state.account.in_flight > 0
 
     def _hear(self, report: NodeReport) -> None:
-        node, target = self._nodes[report.node], self._orchestrator.targets.get(report.node)
+        node, target = self._nodes.get(report.node), self._orchestrator.targets.get(report.node)
+        if node is None:  # it left while it was asked
+            return
         if report.loaded is not None and target is not None:
             public = {own: name for name, own in target.own_names.items()}
             loaded = {public.get(own, own): model for own, model in report.loaded.items()}

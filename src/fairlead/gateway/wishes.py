@@ -3,7 +3,7 @@
 from fairlead.domain import TaskCategory, read_priority
 from fairlead.errors import BadRequestError, UnknownStrategyError
 from fairlead.gateway.guard import Caller
-from fairlead.orchestrator.orchestrator import Wishes
+from fairlead.orchestrator.wishes import Wishes
 from fairlead.routing import RoutingSettings, Strategy, make_strategy
 
 MAX_SESSION_LETTERS = 256

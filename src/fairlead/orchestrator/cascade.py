@@ -23,12 +23,13 @@ from fairlead.dialects import fault_of
 from fairlead.dialects.answer_text import AnswerReader, AnswerText, asking_logprobs, without_logprobs
 from fairlead.dialects.contract import Call, ErrorInfo, Operation
 from fairlead.dialects.node_request import with_model
-from fairlead.errors import BadRequestError, ConfigError, FairleadError, Fault, RoutingError
+from fairlead.errors import BadRequestError, ConfigError, FairleadError, Fault, OverloadedError, RoutingError
 from fairlead.orchestrator.checks import Check, CheckSettings, Plugin, Quoted, checks_of, first_failure
 from fairlead.orchestrator.exchange import Exchange, Step
 from fairlead.orchestrator.held_reply import HeldReply, LastReply, Store
-from fairlead.orchestrator.orchestrator import NO_WISHES, ModelOrchestrator, Wishes
+from fairlead.orchestrator.orchestrator import STOPPING, ModelOrchestrator
 from fairlead.orchestrator.reply import Reply
+from fairlead.orchestrator.wishes import NO_WISHES, Wishes
 from fairlead.routing.engine import ModelChoice
 
 OnStep = Callable[[str, int, str, bool, str | None], None]
@@ -226,7 +227,7 @@ class CascadeRun:
         if self.is_over:
             return
         is_callers = exchange.status >= 400 and fault_of(exchange.status, error) in _CALLERS
-        if is_callers and not self._asks_logprobs:
+        if _is_beyond_limit(exchange) or (is_callers and not self._asks_logprobs):
             self._reply.refuse(exchange, error, retry_after_s)
             self._end()
             _note(exchange, error.message, NO_ANSWER)  # it says nothing of the cascade, so nobody learns from it
@@ -277,7 +278,10 @@ class CascadeRun:
         """Ask the next model once this exchange has given back what it holds; `late` is for when no time is left."""
         if self._held is not None:
             self._held.drop()
-        if self._orchestrator.clock() >= self._deadline_s - LEAST_TIME_S:
+        is_stopping = self._orchestrator.is_stopping
+        if is_stopping or self._orchestrator.clock() >= self._deadline_s - LEAST_TIME_S:
+            if is_stopping:
+                late, retry_after_s = STOPPING, 1.0
             self._reply.refuse(exchange, late, retry_after_s)
             self._end()
         self._tell(exchange, reason, outline)
@@ -315,6 +319,11 @@ class CascadeRun:
         if not known or not all(one is not None and "logprobs" in one for one in known):
             return None
         return asking_logprobs(self._call)
+
+
+def _is_beyond_limit(exchange: Exchange) -> bool:
+    """Tell whether the caller's key allows no more: another model would be no way round that."""
+    return isinstance(exchange.error, OverloadedError) and exchange.error.reason == "limit"
 
 
 def _note(exchange: Exchange, reason: str | None, outline: str | None) -> int:

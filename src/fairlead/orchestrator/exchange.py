@@ -30,10 +30,11 @@ from fairlead.load.prefix_affinity import PrefixAffinity
 from fairlead.orchestrator.limits import Charge, KeyLimits
 from fairlead.orchestrator.reading import beyond_limit, fault_in_stream, read_retry_after, routing_error
 from fairlead.orchestrator.reply import Reply
+from fairlead.orchestrator.target import Target
 from fairlead.routing.engine import ModelChoice
 
 if TYPE_CHECKING:
-    from fairlead.orchestrator.orchestrator import ModelOrchestrator, Target
+    from fairlead.orchestrator.orchestrator import ModelOrchestrator
 
 MAX_WHOLE_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 1024 * 1024
@@ -80,6 +81,7 @@ class Exchange:
         "_error",
         "_head",
         "_idle_s",
+        "_is_partial",
         "_is_pressed",
         "_limit_s",
         "_orchestrator",
@@ -131,6 +133,8 @@ class Exchange:
         self._limit_s = 0.0
         self._idle_s = 0.0
         self._is_pressed = False
+        self._is_partial = False
+        """Whether a node did a part of the work that counts although nothing whole came of it."""
         self._sent_s = began_s
         self._error = _NOBODY_ASKED
         self._retry_after_s: float | None = None
@@ -163,15 +167,17 @@ class Exchange:
         orchestrator = self._orchestrator
         if limits is not None and not self._charge(limits):
             return
-        self._perform(orchestrator.lobby.begin(self, self.dispatch, self.began_s, len(self.call.body)))
-        if orchestrator.lobby.told:
+        action = orchestrator.lobby.begin(self, self.dispatch, self.began_s, len(self.call.body))
+        if orchestrator.lobby.told:  # first, so that who gives way has left the node
             orchestrator.tell_others()
+        self._perform(action)
         if orchestrator.lobby.look_again_s <= self.began_s:
             orchestrator.lease_released()
 
     def _charge(self, limits: KeyLimits) -> bool:
         task = self.task
-        charge = limits.charge(task.input_tokens, task.output_tokens, self.began_s)
+        is_further = self.step is not None and self.step.number > 1
+        charge = limits.charge(task.input_tokens, task.output_tokens, self.began_s, is_further=is_further)
         if isinstance(charge, Shortage):
             self.dispatch.cancel(self.began_s)
             self._perform(Refuse(None, beyond_limit(charge)))
@@ -183,9 +189,30 @@ class Exchange:
         """The caller went away: stop the work and release the load."""
         if not self.is_over:
             if self._sending is not None:
+                self._is_partial = True
                 self._sending.cancel()
             self.dispatch.cancel(self._orchestrator.clock())
             self._finish(Fault.CANCELLED)
+
+    def stop(self, error: ErrorInfo, retry_after_s: float | None = None) -> None:
+        """The gateway can do no more for it: stop the work, and tell the caller."""
+        if not self.is_over:
+            if self._sending is not None:
+                self._sending.cancel()
+            self.dispatch.cancel(self._orchestrator.clock())
+            self._give_up(error, retry_after_s, Fault.CANCELLED)
+
+    @property
+    def used_tokens(self) -> int | None:
+        """What it took, as far as that is known; None where it ended early and nothing came of it.
+
+        Who hangs up has had the prompt read, and what came of the answer until then.
+        """
+        if self.usage is not None:
+            return self.usage.input_tokens + self.usage.output_tokens
+        if not self._is_partial:
+            return None
+        return self.task.input_tokens + (0 if self.relay is None else self.relay.chunks)
 
     def on_pressure(self, is_high: bool) -> None:
         """Take no more from the node while the caller reads too slowly."""
@@ -201,8 +228,8 @@ class Exchange:
 
     def act(self, action: Action) -> None:
         """Do what the lobby says, unasked: its turn has come, or it is turned away, or has to give way."""
-        if self.is_over:
-            return
+        if self.is_over or (type(action) is Send and not self._is_under_way(action.decision)):
+            return  # it left, or had to give way, since this was said
         self._unwatch()
         if type(action) is GiveWay:
             if self._sending is not None:
@@ -217,9 +244,10 @@ class Exchange:
         orchestrator = self._orchestrator
         lobby = orchestrator.lobby
         size = len(self.call.body)
-        self._perform(lobby.follow(self, self.dispatch, action, orchestrator.clock(), size))
+        action = lobby.follow(self, self.dispatch, action, orchestrator.clock(), size)
         if lobby.told:
             orchestrator.tell_others()
+        self._perform(action)
 
     def _perform(self, action: Action) -> None:
         if type(action) is Send:
@@ -252,7 +280,8 @@ class Exchange:
             request = node_request(call, target.own_names.get(model, model), dialect)
         except BadRequestError as error:  # this node's dialect cannot say it; another's may
             info = ErrorInfo(400, str(error), "invalid_request_error")
-            orchestrator.loop.call_soon(self._cannot_say, info)  # a large fleet must not nest as deep as it is wide
+            # not at once: a large fleet must not nest as deep as it is wide
+            orchestrator.loop.call_soon(self._cannot_say, decision, info)
             return
         self._sending = target.backend.send(request, self._head, self)
         self._idle_s = target.idle_s
@@ -263,8 +292,8 @@ class Exchange:
         self._limit_s = limit_s
         orchestrator.timeouts.watch(self, limit_s)
 
-    def _cannot_say(self, info: ErrorInfo) -> None:
-        if not self.is_over:
+    def _cannot_say(self, decision: Decision, info: ErrorInfo) -> None:
+        if not self.is_over and self._is_under_way(decision):
             self._break(Fault.UNSUPPORTED, info)
 
     def _wait(self, until_s: float | None) -> None:
@@ -286,7 +315,8 @@ class Exchange:
 
     def _refuse(self, action: Refuse) -> None:
         self.error = error = action.error
-        if action.fault is None and error is not None and (not self.decisions or isinstance(error, OverloadedError)):
+        is_routing = self._error is _NOBODY_ASKED or isinstance(error, OverloadedError)
+        if action.fault is None and error is not None and is_routing:
             wait_s = error.retry_after_s if isinstance(error, NoCandidateError | OverloadedError) else None
             self._give_up(routing_error(error), wait_s)
         else:
@@ -307,6 +337,8 @@ class Exchange:
         """The node answers."""
         self.status = status
         self.answer_headers = headers
+        if status == 200 and not self.call.stream and self.task.priority > LAST_NORMAL:
+            self._orchestrator.lobby.began(self)  # a whole answer begins when it is nearly done
 
     def on_data(self, data: bytes) -> None:
         """A piece of the answer: relayed at once where it is streamed, kept until the end where not."""
@@ -363,7 +395,7 @@ class Exchange:
         now_s = self._orchestrator.clock()
         if self.has_begun and now_s < self._deadline_s:
             idle_s = self._idle_s
-            self.dispatch.progress(now_s)
+            self.dispatch.progress(now_s, 0 if self.relay is None else self.relay.chunks)
             if self._is_pressed:  # the node waits for the caller, not the other way round
                 self.last_s = now_s
             if now_s - self.last_s < idle_s - TIMER_EARLY_S:
@@ -393,7 +425,7 @@ class Exchange:
 
     def _begin(self, first: bytes) -> None:
         self.first_s = self.last_s = self._orchestrator.clock()
-        self.has_begun = True
+        self.has_begun = self._is_partial = True
         if self.task.priority > LAST_NORMAL:
             self._orchestrator.lobby.began(self)
         self._unwatch()
@@ -473,7 +505,7 @@ class Exchange:
             self._orchestrator.attempt_failed(self, fault, info)
         if self.dispatch.decision is None or self.dispatch.phase is Phase.WAITING:
             self.dispatch.cancel(now_s)
-            self._give_up(info, 1.0, fault)
+            self._give_up(info, self._orchestrator.lobby.retry_after_s(self.task, now_s), fault)
             return
         is_final = self.has_begun or now_s > self._deadline_s - LEAST_TIME_S
         action = self.dispatch.fail(fault, now_s, now_s - self._sent_s, retry_after_s, is_relayed=is_final)
@@ -484,7 +516,7 @@ class Exchange:
         self.is_over = True
         self.fault = fault
         if self._charged is not None:
-            self._charged.settle(0 if self.usage is None else self.usage.input_tokens + self.usage.output_tokens)
+            self._charged.settle(self.used_tokens or 0)
         self._sending = None
         self._unwatch()
         if self._timer is not None:
@@ -506,6 +538,9 @@ class Exchange:
 
     def _unwatch(self) -> None:
         self._orchestrator.timeouts.unwatch(self, self._limit_s)
+
+    def _is_under_way(self, decision: Decision) -> bool:
+        return self.dispatch.decision is decision and self.dispatch.phase is Phase.SENT
 
     def _node_name(self) -> str:
         return f"node {self.decisions[-1].candidate.node.name}" if self.decisions else "the fleet"

@@ -31,13 +31,18 @@ class KeyLimits:
         self._requests = None if requests_per_minute is None else RateWindow(requests_per_minute)
         self._tokens = None if tokens_per_minute is None else RateWindow(tokens_per_minute, "tokens_per_minute")
 
-    def charge(self, input_tokens: int, output_tokens: int, now_s: float) -> Charge | Shortage | None:
+    def charge(
+        self, input_tokens: int, output_tokens: int, now_s: float, *, is_further: bool = False
+    ) -> Charge | Shortage | None:
         """Charge a task, or say which limit it would pass; None where there is nothing to settle later.
 
-        `output_tokens` is 0 where the caller does not limit the answer.
+        `output_tokens` is 0 where the caller does not limit the answer. A further step of a request that was let in
+        (`is_further`) counts for its tokens only, and is not refused: its caller asked once.
         """
         requests, tokens = self._requests, self._tokens
         needed = input_tokens + (output_tokens or USUAL_OUTPUT_TOKENS)
+        if is_further:
+            return None if tokens is None else _charged(tokens, needed, now_s)
         shortage = None if requests is None else requests.shortage(1, now_s)
         if shortage is None and tokens is not None:
             shortage = tokens.shortage(needed, now_s)
@@ -45,7 +50,9 @@ class KeyLimits:
             return shortage
         if requests is not None:
             requests.charge(1, now_s)
-        if tokens is None:
-            return None
-        tokens.charge(needed, now_s)
-        return Charge(tokens, now_s, needed)
+        return None if tokens is None else _charged(tokens, needed, now_s)
+
+
+def _charged(tokens: RateWindow, needed: int, now_s: float) -> Charge:
+    tokens.charge(needed, now_s)
+    return Charge(tokens, now_s, needed)

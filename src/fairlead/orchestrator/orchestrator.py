@@ -4,11 +4,8 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-import msgspec
-
 from fairlead.admission.config import QueueConfig
 from fairlead.allocation.allocator import ResourceAllocator
-from fairlead.backends.contract import Backend
 from fairlead.balancing.balancer import LoadBalancer
 from fairlead.capability.features import features_of
 from fairlead.categories import Detector, RuleDetector
@@ -17,7 +14,6 @@ from fairlead.dialects.contract import Call, ErrorInfo, Operation
 from fairlead.dialects.prefix import prefix_blocks
 from fairlead.domain import Capacity, Model, Node, RoutingStrategy, Task, TaskCategory
 from fairlead.domain.load import LoadStrategy
-from fairlead.domain.priority import NORMAL
 from fairlead.domain.report import NodeReport
 from fairlead.engine.dispatch import Action, Dispatch
 from fairlead.engine.events import EventBus, LoadStageChanged
@@ -27,36 +23,19 @@ from fairlead.engine.retry_budget import RetryBudget, RetryPolicy
 from fairlead.errors import Fault
 from fairlead.health import Circuit
 from fairlead.orchestrator.exchange import RENEWAL_S, Exchange, Step
-from fairlead.orchestrator.limits import KeyLimits
 from fairlead.orchestrator.reply import Reply
+from fairlead.orchestrator.target import CallTimeouts, Target
 from fairlead.orchestrator.timeouts import Timeouts
+from fairlead.orchestrator.wishes import NO_WISHES, Wishes
 from fairlead.rng import fresh_prefix
 from fairlead.routing import RoutingSettings, Strategy, make_strategy
 from fairlead.routing.engine import ModelChoice, RoutingEngine
 
 SWEEP_S = 0.25
+STOPPING = ErrorInfo(503, "this gateway is stopping: ask again", "overloaded_error", "stopping")
+BROKEN = ErrorInfo(500, "the gateway could not go on with this request", "api_error", "internal_error")
 _CATEGORIES = frozenset(TaskCategory)
 _PROMPTED = frozenset((Operation.CHAT, Operation.COMPLETION))
-
-
-class CallTimeouts(msgspec.Struct, frozen=True):
-    """Limits of one call, in seconds."""
-
-    connect_s: float = 2.0
-    first_token_s: float = 30.0
-    idle_s: float = 20.0
-    total_s: float = 600.0
-
-
-class Target(msgspec.Struct):
-    """How a node is reached."""
-
-    backend: Backend
-    own_names: dict[str, str] = {}
-    """What the node itself calls a model, where that differs."""
-    first_token_s: float = 30.0
-    idle_s: float = 20.0
-    total_s: float = 600.0
 
 
 class Watcher(Protocol):
@@ -69,27 +48,6 @@ class Watcher(Protocol):
     def on_finished(self, exchange: Exchange) -> None:
         """An exchange is over, well or not."""
         ...
-
-
-class Wishes(msgspec.Struct, gc=False):
-    """What a caller asks of the router beside the task itself."""
-
-    category: TaskCategory | None = None
-    session: str | None = None
-    deadline_after_s: float | None = None
-    max_cost_usd: float | None = None
-    tenant: str | None = None
-    strategy: Strategy | None = None
-    quality: float | None = None
-    min_quality: float | None = None
-    max_latency_s: float | None = None
-    priority: int = NORMAL
-    min_output_tokens: int | None = None
-    limits: KeyLimits | None = None
-    """Of the caller's key."""
-
-
-NO_WISHES = Wishes()
 
 
 class ModelOrchestrator:
@@ -137,6 +95,8 @@ class ModelOrchestrator:
         self._budget = RetryBudget(self._policy)
         self.lobby: Lobby[Exchange] = Lobby(self.fleet, queue, shares)
         self._is_admitting = False
+        self.is_stopping = False
+        """Whether nothing new is to be begun."""
         limits = self.timeouts_of_calls
         self.timeouts = Timeouts(self.loop, (limits.first_token_s, limits.total_s, RENEWAL_S))
         self.prefix = fresh_prefix()
@@ -219,7 +179,7 @@ class ModelOrchestrator:
             call.model,
             call.needs,
             len(call.body) // 4,
-            call.max_output_tokens or 0,
+            call.max_output_tokens or (1 if call.operation is Operation.EMBEDDING else 0),  # a vector is no text
             wishes.session,
             deadline_s,
             wishes.max_cost_usd,
@@ -229,7 +189,7 @@ class ModelOrchestrator:
             wishes.max_latency_s,
             features_of(call.prompt) if looks else None,
             wishes.priority,
-            wishes.min_output_tokens,
+            wishes.min_output_tokens if call.operation in _PROMPTED else None,
             self._prefix(call),
         )
 
@@ -281,8 +241,7 @@ class ModelOrchestrator:
         lobby = self.lobby
         while lobby.told:
             told, lobby.told = lobby.told, []
-            for exchange, action in told:
-                exchange.act(action)
+            self._do(told)
 
     def lease_released(self) -> None:
         """Let those who wait try."""
@@ -300,9 +259,7 @@ class ModelOrchestrator:
         self.in_flight.discard(exchange)
         if not self.in_flight:
             self._idle.set()
-        usage = exchange.usage
-        used = None if usage is None else usage.input_tokens + usage.output_tokens
-        self.lobby.leave(exchange, exchange.dispatch, exchange.ended_s or exchange.began_s, used)
+        self.lobby.leave(exchange, exchange.dispatch, exchange.ended_s or exchange.began_s, exchange.used_tokens)
         if len(self.lobby.queue):
             self.lease_released()
         if self._watcher is not None:
@@ -323,6 +280,12 @@ class ModelOrchestrator:
                 return False
         return True
 
+    def turn_away(self) -> None:
+        """Tell all whose answer is not whole that nothing will come of it here."""
+        self.is_stopping = True
+        for exchange in tuple(self.in_flight):
+            exchange.stop(STOPPING, 1.0)
+
     async def close(self) -> None:
         """Stop everything that is still going on, and give up all connections."""
         for exchange in tuple(self.in_flight):
@@ -341,10 +304,16 @@ class ModelOrchestrator:
 
     def _do(self, told: list[tuple[Exchange, Action]]) -> None:
         for exchange, action in told:
-            exchange.act(action)
-        self.tell_others()
+            try:
+                exchange.act(action)
+            except Exception as error:  # noqa: BLE001 - one that cannot go on keeps nobody else from it
+                self.loop.call_exception_handler({"message": "an exchange could not go on", "exception": error})
+                exchange.stop(BROKEN)
+        if self.lobby.told:
+            self.tell_others()
 
     def _sweep(self) -> None:
+        self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
         now_s = self.clock()
         self._meet_arrivals(now_s)
         self.fleet.tick(now_s)
@@ -353,10 +322,8 @@ class ModelOrchestrator:
             self.lease_released()
         if len(self.lobby.queue):
             self._do(self.lobby.overdue(now_s))
-            if self.lobby.look_again_s <= now_s or (self.fleet.next_due_s() or now_s) <= now_s:
-                self.lease_released()
+            self.lease_released()  # what nobody tells may have made room: a limit per minute, a circuit, a new node
         self._publish()
-        self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
 
     def _meet_arrivals(self, now_s: float) -> None:
         """Let the balancer say how to meet what has arrived since the last look."""

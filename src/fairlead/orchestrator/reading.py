@@ -29,19 +29,20 @@ def routing_error(error: RoutingError) -> ErrorInfo:
             return ErrorInfo(400, str(error), "invalid_request_error", "requirements_not_met")
         return ErrorInfo(503, str(error), "overloaded_error", "no_candidate")
     if isinstance(error, OverloadedError):
+        if error.retry_after_s is None:  # no waiting helps
+            return ErrorInfo(400, str(error), "invalid_request_error", error.reason)
         return ErrorInfo(429, str(error), "rate_limit_error", _CODES.get(error.reason, error.reason))
     return ErrorInfo(404, str(error), "invalid_request_error", "model_not_found", "model")
 
 
 def beyond_limit(shortage: Shortage) -> OverloadedError:
     """Return the refusal of a task that passes a limit of its key."""
-    kind = shortage.resource.replace("_", " ")
+    may = f"this key may use {shortage.capacity:.0f} {shortage.resource.replace('_', ' ')}"
     if shortage.is_hopeless:
-        message = f"this key may use {shortage.capacity:g} {kind}, and this request alone may take {shortage.needed:g}"
-        return OverloadedError(message, "limit", MAX_RETRY_AFTER_S)
+        message = f"{may}, and this request alone may take {shortage.needed:.0f}"
+        return OverloadedError(f"{message}: ask for less", "beyond_limit", None)
     wait_s = shortage.wait_s or 1.0
-    message = f"this key may use {shortage.capacity:g} {kind}, and has used them; try again in {wait_s:.0f} s"
-    return OverloadedError(message, "limit", wait_s)
+    return OverloadedError(f"{may}, and has used them; try again in {wait_s:.0f} s", "limit", wait_s)
 
 
 def fault_in_stream(info: ErrorInfo) -> Fault:

@@ -38,7 +38,7 @@ def grow(config: ScalingConfig, now: Situation, missing: int, *, is_paused: bool
         bound = "; starts failed, so no new one yet" if is_paused else f"; {held}"
     return ScalingAction(
         target=target,
-        why=f"{_verb(start, len(keep))} to {target} nodes: {now.reason}{bound}",
+        why=f"{_verb(start, len(keep))} to {_nodes(target)}: {now.reason}{bound}",
         start=start,
         keep=tuple(keep),
         stop=_ended(now, keep),
@@ -63,7 +63,7 @@ def shrink(config: ScalingConfig, now: Situation, spare: float, floor: int) -> S
     verb = f"drain {len(drain)}, down to" if drain else "stay at"
     return ScalingAction(
         target=target,
-        why=f"{verb} {target} nodes: {now.reason}",
+        why=f"{verb} {_nodes(target)}: {now.reason}",
         drain=tuple(drain),
         stop=_ended(now, ()),
         needed_slots=now.needed,
@@ -72,6 +72,10 @@ def shrink(config: ScalingConfig, now: Situation, spare: float, floor: int) -> S
 
 def _ended(now: Situation, keep: list[str] | tuple[()]) -> tuple[str, ...]:
     return tuple(node.name for node in now.drained if not node.busy and node.name not in keep)
+
+
+def _nodes(count: int) -> str:
+    return "1 node" if count == 1 else f"{count} nodes"
 
 
 def _verb(start: int, keep: int) -> str:

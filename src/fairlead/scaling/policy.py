@@ -98,7 +98,7 @@ class ScalingPolicy:
             active=active,
             drained=tuple(node for node in fleet.nodes if node.phase is Phase.DRAINING),
             needed=needed,
-            reason=self._reason(fleet, demand, needed),
+            reason=self._reason(fleet, demand, needed, len(active)),
         )
         missing = max(needed - have, (floor - len(active)) * self.config.node_slots)
         if missing > 0:
@@ -154,7 +154,9 @@ class ScalingPolicy:
             return 0.0
         return have - self._needs[0][1] * (1.0 + MARGIN)
 
-    def _reason(self, fleet: FleetView, demand: Forecast, needed: int) -> str:
+    def _reason(self, fleet: FleetView, demand: Forecast, needed: int, active: int) -> str:
+        if active < self.config.min_nodes:
+            return f"min_nodes is {self.config.min_nodes}"
         if fleet.service_s is None:
             return f"no task has ended yet, so nothing is known of how long one takes ({fleet.waiting} wait)"
         return (

@@ -6,9 +6,12 @@ Servers of real weights are in `fairlead.testing.llama`, which needs more to be 
 from fairlead.testing.behaviour import Behaviour, FailureRule, always, during, never, sometimes
 from fairlead.testing.clock import ManualClock
 from fairlead.testing.detector_laws import DETECTOR_LAWS, detector_laws
+from fairlead.testing.load_record import LoadRecord
 from fairlead.testing.provider import FakeProvider, Fate, Reply
+from fairlead.testing.service_times import ServiceTimes
 from fairlead.testing.strategy_laws import STRATEGY_LAWS, strategy_laws
-from fairlead.testing.virtual_fleet import TaskRecord, VirtualFleet
+from fairlead.testing.task_record import TaskRecord
+from fairlead.testing.virtual_fleet import VirtualFleet
 from fairlead.testing.virtual_time import VirtualTime
 
 __all__ = [
@@ -18,8 +21,10 @@ __all__ = [
     "FailureRule",
     "FakeProvider",
     "Fate",
+    "LoadRecord",
     "ManualClock",
     "Reply",
+    "ServiceTimes",
     "TaskRecord",
     "VirtualFleet",
     "VirtualTime",

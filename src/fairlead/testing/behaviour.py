@@ -7,6 +7,7 @@ import msgspec
 from fairlead.domain import Task
 from fairlead.errors import Fault
 from fairlead.rng import Draw
+from fairlead.testing.service_times import ServiceTimes
 
 FailureRule = Callable[[Task, float, Draw], Fault | None]
 """Given the task, the time it was sent and the attempt's own dice: how it fails, or None when it goes well."""
@@ -38,6 +39,8 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
 
     service_s: float = 0.1
     """How long an answer takes."""
+    times: ServiceTimes | None = None
+    """Its speeds, where answers take time by their tokens; None: `service_s`, whatever their length."""
     jitter: float = 0.0
     """Each answer takes up to this share longer or shorter, by the attempt's own dice."""
     fails: FailureRule = never

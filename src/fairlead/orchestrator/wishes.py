@@ -1,0 +1,29 @@
+"""What a caller asks of the router beside the task itself."""
+
+import msgspec
+
+from fairlead.domain import TaskCategory
+from fairlead.domain.priority import NORMAL
+from fairlead.orchestrator.limits import KeyLimits
+from fairlead.routing import Strategy
+
+
+class Wishes(msgspec.Struct, gc=False):
+    """What a caller asks of the router beside the task itself."""
+
+    category: TaskCategory | None = None
+    session: str | None = None
+    deadline_after_s: float | None = None
+    max_cost_usd: float | None = None
+    tenant: str | None = None
+    strategy: Strategy | None = None
+    quality: float | None = None
+    min_quality: float | None = None
+    max_latency_s: float | None = None
+    priority: int = NORMAL
+    min_output_tokens: int | None = None
+    limits: KeyLimits | None = None
+    """Of the caller's key."""
+
+
+NO_WISHES = Wishes()
