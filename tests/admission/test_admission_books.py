@@ -52,19 +52,27 @@ class QueueMachine(RuleBasedStateMachine):
         tokens=st.integers(0, 3_000),
         size=st.sampled_from([0, 10, 500, 2_500, 5_000]),
         deadline_s=st.sampled_from([None, None, 0.5, 3.0, 30.0]),
+        is_back=st.booleans(),
     )
     def enter(
-        self, priority: int, tenant: str | None, line: str, tokens: int, size: int, deadline_s: float | None
+        self,
+        priority: int,
+        tenant: str | None,
+        line: str,
+        tokens: int,
+        size: int,
+        deadline_s: float | None,
+        is_back: bool,
     ) -> None:
         self.numbered += 1
         until_s = None if deadline_s is None else self.now_s + deadline_s
         task = Task("t", self.numbered, priority=priority, tenant=tenant, deadline_s=until_s)
         waiting = Waiting(self.numbered, task, line, tokens, size, self.now_s)
-        entry = self.queue.enter(waiting, self.now_s)
+        entry = self.queue.enter(waiting, self.now_s, is_back=is_back)
         assert entry.entered == (entry.refusal is None)
         if not entry.entered:
             assert not entry.evicted
-            self.check_refusal(waiting, entry.refusal, size)
+            self.check_refusal(waiting, entry.refusal, is_back=is_back)
             return
         for evicted in entry.evicted:
             assert self.waiting.pop(evicted.ticket) is evicted  # type: ignore[call-overload]
@@ -74,13 +82,15 @@ class QueueMachine(RuleBasedStateMachine):
         self.evicted += len(entry.evicted)
         self.waiting[self.numbered] = waiting
 
-    def check_refusal(self, waiting: Waiting, refusal: Refusal | None, size: int) -> None:
+    def check_refusal(self, waiting: Waiting, refusal: Refusal | None, *, is_back: bool) -> None:
         assert refusal is not None
         assert refusal.retry_after_s >= 0
+        assert refusal.reason is Why.FULL or not is_back
         if refusal.reason is Why.FULL:
-            urgent = [one for one in self.waiting.values() if one.task.priority <= waiting.task.priority]
+            last = waiting.task.priority - is_back
+            urgent = [one for one in self.waiting.values() if one.task.priority <= last]
             held = sum(one.size_bytes for one in urgent)
-            assert len(urgent) + 1 > CONFIG.max_waiting or held + size > CONFIG.max_bytes
+            assert len(urgent) + 1 > CONFIG.max_waiting or held + waiting.size_bytes > CONFIG.max_bytes
 
     @rule(data=st.data())
     def leave(self, data: st.DataObject) -> None:
@@ -119,15 +129,12 @@ class QueueMachine(RuleBasedStateMachine):
         self.overdue()
         turn = self.queue.round(self.now_s)
         closed: set[object] = set()
-        before = -1
         while (waiting := turn.next()) is not None:
             assert turn.next() is waiting, "asking twice changes nothing"
             assert self.waiting[waiting.ticket] is waiting  # type: ignore[index]
             assert waiting.line not in closed
-            urgency = level(waiting, self.now_s)
-            assert urgency >= before, "the most urgent go first"
-            before = urgency
-            self.check_first(waiting, urgency, closed)
+            if not self.is_anybody_impatient():
+                self.check_first(waiting, closed)
             if gone:  # somebody hangs up in the middle of the round
                 gone = False
                 self.queue.leave(waiting.ticket)
@@ -142,14 +149,15 @@ class QueueMachine(RuleBasedStateMachine):
         still = {one.line for one in self.waiting.values()}
         assert still <= closed or self.is_anybody_impatient(), "the round ended with a line that was not asked"
 
-    def check_first(self, waiting: Waiting, urgency: int, closed: set[object]) -> None:
-        for other in self.waiting.values():
-            if other.line in closed:
-                continue
-            if level(other, self.now_s) < urgency:
-                assert self.is_anybody_impatient()
-            if other.task.tenant == waiting.task.tenant and level(other, self.now_s) == urgency:
-                assert due_s(waiting) <= due_s(other) or self.is_anybody_impatient(), "who is due first goes first"
+    def check_first(self, waiting: Waiting, closed: set[object]) -> None:
+        """Whose turn it is has nobody before it of its own, and no class has risen past its own as a whole."""
+        urgency, task = level(waiting, self.now_s), waiting.task
+        others = [one for one in self.waiting.values() if one.line not in closed]
+        own = [one for one in others if (one.task.tenant, one.task.priority) == (task.tenant, task.priority)]
+        assert due_s(waiting) == min(map(due_s, own)), "who is due first goes first"
+        for base in {one.task.priority for one in others}:
+            aged = [level(one, self.now_s) for one in others if one.task.priority == base]
+            assert max(aged) >= urgency, "whoever of that class is first is more urgent"
 
     def is_anybody_impatient(self) -> bool:
         now_s = self.now_s
@@ -191,12 +199,15 @@ class QueueMachine(RuleBasedStateMachine):
     @invariant()
     def nobody_barges_past_their_own_line(self) -> None:
         for line in LINES:
+            ours = [one for one in self.waiting.values() if one.line == line]
+            aged: dict[int, list[int]] = {}
+            for one in ours:
+                aged.setdefault(one.task.priority, []).append(level(one, self.now_s))
             for priority in (0, 4, 9):
-                is_anyone = any(
-                    one.line == line and level(one, self.now_s) <= priority for one in self.waiting.values()
-                )
+                is_risen = any(base <= priority or max(levels) <= priority for base, levels in aged.items())
+                is_anyone = any(min(levels) <= priority for levels in aged.values())
                 may = self.queue.may_barge(Task("t", 0, priority=priority), line, self.now_s)
-                assert not (may and is_anyone)
+                assert not (may and is_risen)
                 assert may or is_anyone or self.is_anybody_impatient()
 
 

@@ -1,6 +1,7 @@
 """Who goes first: classes, ageing, tenants' shares, deadlines, and big tasks among small ones."""
 
 from random import Random
+from typing import Any
 
 import hypothesis.strategies as st
 import pytest
@@ -8,7 +9,7 @@ from admission_shared import Fleet, Job, job_maker, poisson, quantile
 from hypothesis import given
 
 from fairlead.admission import AdmissionQueue, QueueConfig, Waiting, WaitLimits
-from fairlead.domain import Task
+from fairlead.domain import PriorityClass, Task
 
 ROOMY = QueueConfig(max_waiting=10_000, max_wait_s=WaitLimits(interactive=1e6, normal=1e6, batch=1e6), ageing_s=1e6)
 
@@ -55,6 +56,59 @@ def test_unless_told_otherwise_a_task_is_as_urgent_as_interactive_ones_before_it
     queue.enter(waiting("later", 291.0, priority=1), 291.0)
     queue.leave("person")
     assert queue.round(291.0).next().ticket == "batch"  # type: ignore[union-attr]
+
+
+@given(
+    came=st.lists(
+        st.tuples(st.integers(0, 59), st.sampled_from("abc"), st.sampled_from("xyz"), st.integers(1, 4_000)),
+        min_size=2,
+        max_size=30,
+    )
+)
+def test_waiting_changes_nothing_between_tenants_of_a_class(came: list[tuple[int, str, str, int]]) -> None:
+    def tickets(ageing_s: float) -> list[object]:
+        queue = AdmissionQueue(QueueConfig(ageing_s=ageing_s), {"a": 3.0})
+        for n, (at, tenant, line, tokens) in enumerate(sorted(came)):
+            queue.enter(waiting(n, float(at), tenant=tenant, line=line, tokens=tokens), float(at))
+        return order(queue, 59.5)
+
+    assert tickets(2.0) == tickets(1e6)
+
+
+def test_a_class_is_as_urgent_as_the_one_whom_fair_share_lets_in_next() -> None:
+    queue = AdmissionQueue(QueueConfig(ageing_s=10.0))
+    queue.enter(waiting("a old", tenant="a"), 0.0)
+    queue.enter(waiting("a older than b", 1.0, tenant="a"), 1.0)
+    queue.enter(waiting("b young", 39.0, tenant="b"), 39.0)
+    queue.enter(waiting("person", 40.0, tenant="c", priority=1), 40.0)
+    assert not queue.may_barge(Task("t", 2, priority=1), "x", 41.0), "the class has risen"
+    assert order(queue, 41.0) == ["a old", "person", "b young", "a older than b"]
+
+
+def test_who_gave_its_room_to_others_is_let_wait_again_whatever_wait_there_is() -> None:
+    queue = AdmissionQueue(QueueConfig(max_waiting=12))
+    for n in range(10):
+        queue.enter(waiting(n, priority=8, tokens=10_000), 0.0)
+    for n in range(50):
+        queue.served(10, n * 0.1)  # a hundred tokens in a second
+    batch: dict[str, Any] = {"priority": 8, "deadline_s": 60.0}
+    refusal = queue.enter(waiting("new", 5.0, **batch), 5.0).refusal
+    assert refusal is not None
+    assert refusal.reason == "deadline"
+    assert queue.enter(waiting("back", 5.0, **batch), 5.0, is_back=True).entered
+    queue.tighten(shed=frozenset((PriorityClass.BATCH,)))
+    assert queue.enter(waiting("back too", 5.0, **batch), 5.0, is_back=True).entered
+    evicted = queue.enter(waiting("last back", 5.0, **batch), 5.0, is_back=True).evicted
+    assert [one.ticket for one in evicted] == [9], "the latest of those who never were let in"
+
+
+def test_who_gave_its_room_to_others_is_refused_where_the_queue_is_full_of_more_urgent_work() -> None:
+    queue = AdmissionQueue(QueueConfig(max_waiting=3))
+    for n in range(3):
+        queue.enter(waiting(n, priority=4), 0.0)
+    refusal = queue.enter(waiting("back", priority=8), 0.0, is_back=True).refusal
+    assert refusal is not None
+    assert refusal.reason == "full"
 
 
 def test_nobody_starves_beside_endless_urgent_work() -> None:

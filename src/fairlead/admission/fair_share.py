@@ -4,6 +4,9 @@ Each tenant has a tag, the virtual time at which its next task may start; the sm
 tenant's tag on by tokens / weight, and virtual time is the tag of the last one that was let in. Who comes back after a
 pause starts at virtual time, so nobody saves up what was lent to others meanwhile. Goyal, Vin, Cheng: "Start-time fair
 queueing", SIGCOMM 1996. When nobody waits there is nothing to share, and everything is forgotten.
+
+While two tenants wait, neither gets more than its share in tokens plus one task. What a task takes is only expected
+when it is let in, and corrected when it ends: what those under way take beyond that comes on top.
 """
 
 import heapq

@@ -1,17 +1,17 @@
-"""Who comes first: by level; inside a level the tenant that is furthest behind; inside a tenant who is due first.
+"""Who comes first inside a level: of the tenant that is furthest behind the one who is due first.
 
 Of each line, level and tenant there is a heap by due time (a flow), and of each line and level a heap of its tenants (a
-row). What leaves stays in its heap until it comes to the top, or until half of the heap is such refuse.
+row). Nobody changes the row by waiting. What leaves stays in its heap until it comes to the top, or until half of the
+heap is such refuse.
 """
 
 import heapq
 from collections.abc import Hashable
 
+from fairlead.admission.ageing import LEVELS, Ageing
 from fairlead.admission.fair_share import Tenant
 from fairlead.admission.waiting import Waiting
 
-GONE = -1
-LEVELS = 10
 _SLACK = 16
 """Heaps are cleared of refuse from this size on."""
 
@@ -19,19 +19,16 @@ _SLACK = 16
 class Place:
     """The place in the queue of one who waits."""
 
-    __slots__ = ("aged_s", "due_s", "level", "number", "stuck_s", "tenant", "waiting")
+    __slots__ = ("due_s", "is_gone", "number", "stuck_s", "tenant", "waiting")
 
     def __init__(self, waiting: Waiting, number: int, due_s: float, tenant: Tenant) -> None:
         self.waiting = waiting
         self.number = number
         """In the order of coming."""
-        self.level = waiting.task.priority
-        """The level that it counts as by now, or GONE."""
         self.due_s = due_s
         """When its wait is over."""
-        self.aged_s = waiting.since_s
-        """When it came to this level."""
         self.tenant = tenant
+        self.is_gone = False
         self.stuck_s: float | None = None
         """When it found no room for the first time although it was first in its line."""
 
@@ -43,11 +40,10 @@ Key = tuple[float, float, int]
 class Flow:
     """Those of one tenant, line and level: who is due first goes first."""
 
-    __slots__ = ("entry", "heap", "level", "live", "tenant")
+    __slots__ = ("entry", "heap", "live", "tenant")
 
-    def __init__(self, tenant: Tenant, level: int) -> None:
+    def __init__(self, tenant: Tenant) -> None:
         self.tenant = tenant
-        self.level = level
         self.heap: list[tuple[float, int, Place]] = []
         self.live = 0
         self.entry: Entered | None = None
@@ -56,7 +52,7 @@ class Flow:
     def first(self) -> Place:
         """Return who goes first; there is one."""
         heap = self.heap
-        while heap[0][2].level != self.level:
+        while heap[0][2].is_gone:
             heapq.heappop(heap)
         return heap[0][2]
 
@@ -67,10 +63,9 @@ Entered = tuple[float, float, int, Flow]
 class Row:
     """Those of one line and level."""
 
-    __slots__ = ("flows", "heap", "level", "live")
+    __slots__ = ("flows", "heap", "live")
 
-    def __init__(self, level: int) -> None:
-        self.level = level
+    def __init__(self) -> None:
         self.flows: dict[str | None, Flow] = {}
         self.heap: list[Entered] = []
         self.live = 0
@@ -80,7 +75,7 @@ class Row:
         tenant = place.tenant
         flow = self.flows.get(tenant.name)
         if flow is None:
-            self.flows[tenant.name] = flow = Flow(tenant, self.level)
+            self.flows[tenant.name] = flow = Flow(tenant)
         heapq.heappush(flow.heap, (place.due_s, place.number, place))
         flow.live += 1
         self.live += 1
@@ -88,7 +83,7 @@ class Row:
             self._enter(flow, place)
 
     def remove(self, place: Place) -> None:
-        """Let one go; its level says already that it is gone."""
+        """Let one go; it is marked as gone already."""
         flow = self.flows[place.tenant.name]
         self.live -= 1
         flow.live -= 1
@@ -96,7 +91,7 @@ class Row:
             del self.flows[place.tenant.name]
             flow.entry = None
         elif len(flow.heap) > 2 * flow.live + _SLACK:
-            flow.heap = [entry for entry in flow.heap if entry[2].level == flow.level]
+            flow.heap = [entry for entry in flow.heap if not entry[2].is_gone]
             heapq.heapify(flow.heap)
         if len(self.heap) > 2 * len(self.flows) + _SLACK:
             self.heap = [entry for entry in self.heap if entry[3].entry is entry]
@@ -127,27 +122,28 @@ class Row:
 
 
 class Order:
-    """All rows."""
+    """All rows, by the level that their tasks came with."""
 
-    def __init__(self) -> None:
+    def __init__(self, ageing: Ageing) -> None:
         self.levels: list[dict[Hashable, Row]] = [{} for _ in range(LEVELS)]
+        self.ageing = ageing
         self._masks: dict[Hashable, int] = {}
         """Of each line the levels at which somebody waits, as bits."""
 
     def add(self, place: Place) -> None:
-        """Take one in at its level."""
-        line, level = place.waiting.line, place.level
+        """Take one in."""
+        line, level = place.waiting.line, place.waiting.task.priority
         rows = self.levels[level]
         row = rows.get(line)
         if row is None:
-            rows[line] = row = Row(level)
+            rows[line] = row = Row()
             self._masks[line] = self._masks.get(line, 0) | 1 << level
         row.add(place)
 
-    def remove(self, place: Place, becomes: int = GONE) -> None:
-        """Let one go, or be taken in at another level afterwards."""
-        line, level = place.waiting.line, place.level
-        place.level = becomes
+    def remove(self, place: Place) -> None:
+        """Let one go."""
+        line, level = place.waiting.line, place.waiting.task.priority
+        place.is_gone = True
         rows = self.levels[level]
         row = rows[line]
         row.remove(place)
@@ -160,6 +156,20 @@ class Order:
         else:
             del self._masks[line]
 
-    def is_anyone(self, line: Hashable, level: int) -> bool:
-        """Tell whether somebody of this line waits who is at least as urgent."""
-        return self._masks.get(line, 0) & ((2 << level) - 1) != 0
+    def level_of(self, place: Place, now_s: float) -> int:
+        """Return the level that one counts as by now."""
+        waiting = place.waiting
+        return self.ageing.level(waiting.task.priority, now_s - waiting.since_s)
+
+    def is_anyone(self, line: Hashable, level: int, now_s: float) -> bool:
+        """Tell whether somebody of this line waits who is at least as urgent, or has become so."""
+        mask = self._masks.get(line, 0)
+        if not mask:
+            return False
+        if mask & ((2 << level) - 1):
+            return True
+        return any(
+            self.level_of(self.levels[base][line].first()[1], now_s) <= level
+            for base in range(level + 1, mask.bit_length())
+            if mask >> base & 1
+        )

@@ -1,16 +1,12 @@
 """What a newcomer has to expect: how long it would wait, and when it had better come."""
 
+from fairlead.admission.ageing import CLASSES, KIND_OF, LEVELS, Ageing
 from fairlead.admission.appointments import Appointments, may_promise
 from fairlead.admission.arrivals import RecentRate, UsualRate
 from fairlead.admission.drain import DrainRate
 from fairlead.admission.fair_share import FairShare
-from fairlead.admission.order import LEVELS
-from fairlead.domain import PriorityClass, class_of
+from fairlead.admission.roster import Roster
 
-CLASSES = tuple(PriorityClass)
-"""The most urgent first."""
-KIND_OF = tuple(CLASSES.index(class_of(level)) for level in range(LEVELS))
-"""Of each level the number of its class."""
 _LEAST_LEFT = 0.1
 """Share of the drain rate that a class is thought to get at least, however much comes that is more urgent."""
 
@@ -18,11 +14,11 @@ _LEAST_LEFT = 0.1
 class Outlook:
     """Forecasts from what waits, what went away and what came."""
 
-    def __init__(self, shares: FairShare) -> None:
+    def __init__(self, shares: FairShare, roster: Roster, ageing: Ageing) -> None:
         self.drain = DrainRate()
-        self.tokens_at = [0] * LEVELS
-        """Of those who wait, by the level that they count as by now."""
         self._shares = shares
+        self._roster = roster
+        self._ageing = ageing
         self.usual = UsualRate()
         self._recent = tuple(RecentRate() for _ in CLASSES)
         self._appointments = Appointments(len(CLASSES))
@@ -36,15 +32,16 @@ class Outlook:
         """The first one waits. What usually comes is what could be done until now, as nobody had to wait."""
         self.drain.begin(now_s, self.usual.rate(now_s))
 
-    def ahead_tokens(self, level: int, tokens: int, tenant: str | None) -> float:
+    def ahead_tokens(self, level: int, tokens: int, tenant: str | None, now_s: float) -> float:
         """Return what will be let in before a newcomer of that level.
 
-        That is all that is more urgent, and of its own level what its tenant has there and as much of others as their
-        shares let in meanwhile: (own + tokens) * (weights of the others / its weight).
+        That is all that is more urgent, or has become as urgent by waiting; and of its own level what its tenant has
+        there and as much of others as their shares let in meanwhile: (own + tokens) * (weights of the others / its
+        weight).
         """
-        at = self.tokens_at
+        at = self._roster.tokens_at
         level_tokens = at[level]
-        ahead = sum(at[:level])
+        ahead = sum(at[:level]) + self._aged_tokens(level, now_s)
         if not level_tokens:
             return ahead
         shares = self._shares
@@ -54,12 +51,19 @@ class Outlook:
         own = account.tokens[level] if account is not None else 0
         return ahead + min(level_tokens, own + (own + tokens) * max(others, 0.0) / weight)
 
+    def _aged_tokens(self, level: int, now_s: float) -> float:
+        """Return about how much of what came less urgent counts as that urgent by now."""
+        at, oldest_s, aged_share = self._roster.tokens_at, self._roster.oldest_s, self._ageing.aged_share
+        return sum(
+            [at[base] * aged_share(base, level, oldest_s(base, now_s)) for base in range(level + 1, LEVELS) if at[base]]
+        )
+
     def wait_s(self, priority: int, tokens: int, tenant: str | None, now_s: float) -> float:
         """Return the wait of a newcomer: what is ahead of it / what goes away and is not taken by more urgent work.
 
         0.0 where nothing is ahead, and where nothing is known.
         """
-        ahead = self.ahead_tokens(priority, tokens, tenant)
+        ahead = self.ahead_tokens(priority, tokens, tenant, now_s)
         if not ahead:
             return 0.0
         drain = self.drain.rate(now_s)
@@ -85,5 +89,5 @@ class Outlook:
         drain = self.drain.rate(now_s)
         left = may_promise(drain, self.usual.rate(now_s))
         kind = KIND_OF[priority]
-        backlog = sum([tokens for level, tokens in enumerate(self.tokens_at) if KIND_OF[level] <= kind])
+        backlog = sum([tokens for level, tokens in enumerate(self._roster.tokens_at) if KIND_OF[level] <= kind])
         return (backlog / left if left > 0 else 0.0), left

@@ -2,11 +2,13 @@
 
 from collections.abc import Hashable, Mapping
 
+from fairlead.admission.ageing import CLASSES, KIND_OF, Ageing
 from fairlead.admission.config import QueueConfig
 from fairlead.admission.fair_share import FairShare
-from fairlead.admission.outlook import CLASSES, KIND_OF, Outlook
+from fairlead.admission.outlook import Outlook
 from fairlead.admission.places import Places
 from fairlead.admission.report import class_states, tenant_states
+from fairlead.admission.roster import Roster
 from fairlead.admission.round import Competes, Round
 from fairlead.admission.state import QueueState
 from fairlead.admission.waiting import ENTERED, Entry, Refusal, Waiting, Why
@@ -23,8 +25,8 @@ PATIENCE = 0.5
 class AdmissionQueue:
     """Those who wait, in the order in which they are to be let in; one owner, no locks.
 
-    Order: level, with ageing; inside a level fair share between tenants; inside a tenant who is due first, which is the
-    deadline or the end of the class's longest wait. Every operation is O(log n).
+    Order: level, with ageing of whole levels; inside a level fair share between tenants; inside a tenant who is due
+    first, which is the deadline or the end of the class's longest wait. Every operation is O(log n).
     """
 
     def __init__(
@@ -43,8 +45,10 @@ class AdmissionQueue:
         self.refused: dict[Why, int] = dict.fromkeys(Why, 0)
         self._competes = competes or _always
         self._shares = FairShare(shares)
-        self._outlook = Outlook(self._shares)
-        self._places = Places(self.config, self._shares, self._outlook)
+        self._ageing = Ageing(self.config)
+        roster = Roster(self.config.max_waiting, self.config.max_bytes)
+        self._outlook = Outlook(self._shares, roster, self._ageing)
+        self._places = Places(roster, self._ageing, self._shares, self._outlook)
         self._waiting = self._places.of
         self._shed: frozenset[PriorityClass] = frozenset()
         self._wait_share = 1.0
@@ -57,28 +61,42 @@ class AdmissionQueue:
 
     # -- coming and going
 
-    def enter(self, waiting: Waiting, now_s: float, may_take_s: float | None = None) -> Entry:
+    def enter(
+        self,
+        waiting: Waiting,
+        now_s: float,
+        may_take_s: float | None = None,
+        *,
+        at_work_tokens: int = 0,
+        is_back: bool = False,
+    ) -> Entry:
         """Let one wait, or refuse it at once where that is hopeless or there is no place for it.
 
-        `may_take_s` is what it is expected to take once it is let in. Raises ValueError where its ticket waits already.
+        `may_take_s` is what it is expected to take once it is let in, and `at_work_tokens` what was let in and has not
+        ended: together they say how soon there will be room before anything has ended. One that `is_back` was let in
+        before and gave its room to more urgent work: it is refused only where the queue is full of that, whatever wait
+        is to be expected. Raises ValueError where its ticket waits already.
         """
         if waiting.ticket in self._waiting:
             raise ValueError(f"{waiting.ticket!r} waits already: leave() comes before it may enter again")
-        self._places.age(now_s)
+        self._places.now_s = now_s
         task = waiting.task
-        self._outlook.came(task.priority, waiting.tokens, now_s)
+        if not self._waiting:
+            self._outlook.drain.expect(at_work_tokens, may_take_s or 0.0)
+        if not is_back:
+            self._outlook.came(task.priority, waiting.tokens, now_s)
         wait_s = self._outlook.wait_s(task.priority, waiting.tokens, task.tenant, now_s)
         takes_s = may_take_s or 0.0
-        reason = self._hopeless(waiting, now_s, wait_s, takes_s)
+        reason = None if is_back else self._hopeless(waiting, now_s, wait_s, takes_s)
         if reason is not None:
             return self._turn_away(waiting, reason, now_s, wait_s, takes_s)
-        victims = self._places.roster.victims(task.priority, waiting.size_bytes, task.tenant, self._shares)
+        victims = self._places.roster.victims(waiting, self._shares, is_back=is_back)
         if victims is None:
             return self._turn_away(waiting, Why.FULL, now_s, wait_s, takes_s)
         self.evicted_total += len(victims)
         for victim in victims:
             self._places.remove(victim)
-        self._places.add(waiting, now_s)
+        self._places.add(waiting, now_s, is_back=is_back)
         return Entry(True, tuple([victim.waiting for victim in victims])) if victims else ENTERED
 
     def leave(self, ticket: Hashable) -> Waiting | None:
@@ -91,12 +109,12 @@ class AdmissionQueue:
 
     def round(self, now_s: float) -> Round:
         """Begin a pass over those who wait; the owner has asked for `overdue` before."""
-        self._places.age(now_s)
+        self._places.now_s = now_s
 
         def no_room(waiting: Waiting) -> bool:
             return self._is_impatient(waiting, now_s)
 
-        return Round(self._places.order, self._competes, self._admit, no_room)
+        return Round(self._places.order, now_s, self._competes, self._admit, no_room)
 
     def overdue(self, now_s: float) -> list[tuple[Waiting, Refusal]]:
         """Send off those who have waited as long as their class may, or whose deadline has passed."""
@@ -117,11 +135,11 @@ class AdmissionQueue:
         """Tell whether a newcomer may try at once: nobody who would come before it waits for the same room."""
         if not self._waiting:
             return True
-        self._places.age(now_s)
-        if self._places.order.is_anyone(line, task.priority):
+        order = self._places.order
+        if order.is_anyone(line, task.priority, now_s):
             return False
         return not any(
-            place.level <= task.priority and self._competes(place.waiting.line, line)
+            order.level_of(place, now_s) <= task.priority and self._competes(place.waiting.line, line)
             for place in self._places.impatient.values()
         )
 
@@ -146,7 +164,6 @@ class AdmissionQueue:
 
     def expected_wait_s(self, priority: int, tokens: int, now_s: float, tenant: str | None = None) -> float:
         """Return how long a newcomer would wait, in seconds; 0.0 where that is not known yet."""
-        self._places.age(now_s)
         return self._outlook.wait_s(priority, tokens, tenant, now_s)
 
     def retry_after_s(self, priority: int, tokens: int, now_s: float) -> float:
@@ -172,7 +189,6 @@ class AdmissionQueue:
 
     def state(self, now_s: float) -> QueueState:
         """Tell how things stand."""
-        self._places.age(now_s)
         outlook = self._outlook
         return QueueState(
             class_states(self._places.roster, outlook, now_s),
@@ -201,7 +217,7 @@ class AdmissionQueue:
     def _allowed_s(self, priority: int) -> float:
         """Return the longest wait that may be expected of one who enters."""
         share = 1.0 if CLASSES[KIND_OF[priority]] is PriorityClass.INTERACTIVE else self._wait_share
-        return self._places.limits_s[priority] * HEADROOM * share
+        return self._ageing.limits_s[priority] * HEADROOM * share
 
     def _turn_away(self, waiting: Waiting, reason: Why, now_s: float, wait_s: float, takes_s: float) -> Entry:
         self.refused[reason] += 1
@@ -231,7 +247,7 @@ class AdmissionQueue:
             return False
         if place.stuck_s is None:
             place.stuck_s = now_s
-        if now_s - place.stuck_s < PATIENCE * self._places.limits_s[waiting.task.priority]:
+        if now_s - place.stuck_s < PATIENCE * self._ageing.limits_s[waiting.task.priority]:
             return False
         self._places.impatient[place.number] = place
         return True

@@ -1,8 +1,8 @@
 """How a queue stands, read off its parts."""
 
+from fairlead.admission.ageing import CLASSES, KIND_OF, LEVELS
 from fairlead.admission.fair_share import FairShare
-from fairlead.admission.order import LEVELS
-from fairlead.admission.outlook import CLASSES, KIND_OF, Outlook
+from fairlead.admission.outlook import Outlook
 from fairlead.admission.roster import Roster
 from fairlead.admission.state import ClassState, TenantState
 from fairlead.domain import PriorityClass

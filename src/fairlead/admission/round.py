@@ -4,54 +4,59 @@ import heapq
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING
 
-from fairlead.admission.order import LEVELS, Place
+from fairlead.admission.order import Key, Place
 from fairlead.admission.waiting import Waiting
 
 if TYPE_CHECKING:
-    from fairlead.admission.order import Order
+    from fairlead.admission.order import Order, Row
 
 Competes = Callable[[Hashable, Hashable], bool]
+Top = tuple[float, float, int, Hashable]
+"""The key of who goes first in a row, and the line."""
 
 
 class Round:
     """Offers those who wait one after another, the most urgent first, until the lines of all have found no room.
 
-    Costs O(lines) for a level and O(log lines) for each offer, however many wait. Who enters a level that the round has
-    passed already is not offered.
+    Of each level that tasks come with, fair share tells who goes first; among these first ones the level that they
+    count as by now decides, then fair share once more. Costs O(lines) at the beginning and O(log lines) for each offer,
+    however many wait. Who makes a new row while the round lasts is not offered.
     """
 
-    __slots__ = ("_admit", "_blockers", "_closed", "_competes", "_level", "_no_room", "_order", "_tops")
+    __slots__ = ("_admit", "_blockers", "_closed", "_competes", "_heaps", "_no_room", "_now_s", "_order")
 
     def __init__(
-        self, order: "Order", competes: Competes, admit: Callable[[Waiting], None], no_room: Callable[[Waiting], bool]
+        self,
+        order: "Order",
+        now_s: float,
+        competes: Competes,
+        admit: Callable[[Waiting], None],
+        no_room: Callable[[Waiting], bool],
     ) -> None:
         """`no_room` tells whether this one's patience is over, so that nobody less urgent may slip by."""
         self._order = order
+        self._now_s = now_s
         self._competes = competes
         self._admit = admit
         self._no_room = no_room
         self._closed: set[Hashable] = set()
         self._blockers: list[Hashable] = []
-        self._level = -1
-        self._tops: list[tuple[float, float, int, Hashable]] = []
-        """Of each open line who goes first in this level, as a heap; brought up to date when it comes to the top."""
+        self._heaps = [(level, _tops(rows)) for level, rows in enumerate(order.levels) if rows]
+        """Who goes first in each row, by level; brought up to date when it comes to the top."""
 
     def next(self) -> Waiting | None:
         """Return who is to try now, or None at the end; the same one until something is said of it."""
-        if self._tops and (place := self._top()) is not None:
-            return place.waiting
-        levels = self._order.levels
-        while self._level < LEVELS - 1:
-            self._level += 1
-            rows = levels[self._level]
-            if not rows:
+        best: tuple[int, Key] | None = None
+        first: Place | None = None
+        for level, tops in self._heaps:
+            found = self._top(level, tops)
+            if found is None:
                 continue
-            self._tops = [(*row.first()[0], line) for line, row in rows.items() if not self._is_closed(line)]
-            heapq.heapify(self._tops)
-            if (place := self._top()) is not None:
-                return place.waiting
-        self._tops = []
-        return None
+            key, place = found
+            rank = (self._order.level_of(place, self._now_s), key)
+            if best is None or rank < best:
+                best, first = rank, place
+        return None if first is None else first.waiting
 
     def no_room(self, waiting: Waiting) -> None:
         """It found no room, so its line need not try any more in this round."""
@@ -63,17 +68,17 @@ class Round:
         """It goes where there is room; its tenant is charged. Raises ValueError for one who does not wait."""
         self._admit(waiting)
 
-    def _top(self) -> Place | None:
-        tops = self._tops
+    def _top(self, level: int, tops: list[Top]) -> tuple[Key, Place] | None:
+        rows = self._order.levels[level]
         while tops:
             line = tops[0][3]
-            row = self._order.levels[self._level].get(line)
+            row = rows.get(line)
             if row is None or self._is_closed(line):
                 heapq.heappop(tops)
                 continue
             key, place = row.first()
             if key == tops[0][:3]:
-                return place
+                return key, place
             heapq.heapreplace(tops, (*key, line))
         return None
 
@@ -84,3 +89,9 @@ class Round:
             self._closed.add(line)
             return True
         return False
+
+
+def _tops(rows: "dict[Hashable, Row]") -> list[Top]:
+    tops: list[Top] = [(*row.first()[0], line) for line, row in rows.items()]
+    heapq.heapify(tops)
+    return tops

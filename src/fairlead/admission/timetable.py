@@ -2,7 +2,7 @@
 
 import heapq
 
-from fairlead.admission.order import GONE, Place
+from fairlead.admission.order import Place
 
 _SLACK = 64
 
@@ -25,7 +25,7 @@ class Timetable:
     def next_s(self) -> float | None:
         """Return the next moment, or None."""
         heap = self._heap
-        while heap and heap[0][2].level == GONE:
+        while heap and heap[0][2].is_gone:
             heapq.heappop(heap)
         return heap[0][0] if heap else None
 
@@ -39,5 +39,5 @@ class Timetable:
         if not live:
             self._heap.clear()
         elif len(self._heap) > 2 * live + _SLACK:
-            self._heap = [entry for entry in self._heap if entry[2].level != GONE]
+            self._heap = [entry for entry in self._heap if not entry[2].is_gone]
             heapq.heapify(self._heap)

@@ -1,13 +1,13 @@
 """What is leased on one node, against what it has."""
 
 import sys
-from math import ceil, floor
+from math import ceil
 
 from fairlead.allocation.rate import RateWindow
 from fairlead.domain import ONE_SLOT, Capacity, Needs, Shortage
 from fairlead.domain.resources import UNKNOWN_CAPACITY
 
-_TIE = 1e-9
+TIE = 1e-9
 """What a task adds to a node's rank: too little to count beside any utilization."""
 _ROUNDING = 1e-9
 """Of the product of a number of slots and a share: 0.29 of 100 is 29."""
@@ -21,6 +21,7 @@ class Account:
         "gpu_memory_bytes",
         "in_flight",
         "is_metered",
+        "is_rated",
         "is_roomy",
         "memory_bytes",
         "most_tokens",
@@ -72,6 +73,8 @@ class Account:
             capacity.gpu_memory_bytes is not None
         )
         """Whether it limits more than how many tasks there are."""
+        self.is_rated = self.rates != (None, None)
+        """Whether it limits anything per minute."""
         self.most_tokens = min(
             (one for one in (capacity.tokens, capacity.tokens_per_minute) if one is not None), default=sys.maxsize
         )
@@ -87,10 +90,14 @@ class Account:
             self.tokens += sign * (needs.input_tokens + needs.output_tokens)
             self.memory_bytes += sign * needs.memory_bytes
             self.gpu_memory_bytes += sign * needs.gpu_memory_bytes
-        if self.is_roomy:
-            self.rank = self.in_flight * _TIE
-        else:
+        in_flight = self.in_flight
+        if self.is_metered:
             self._measure()
+        elif self.slots is None:
+            self.rank = in_flight * TIE
+        else:
+            self.utilization = share = in_flight / self.slots
+            self.rank = share + in_flight * TIE
 
     def _measure(self) -> None:
         """Work out the utilization: it is read for many nodes between two changes of one."""
@@ -104,7 +111,7 @@ class Account:
             if capacity.gpu_memory_bytes is not None:
                 share = max(share, self.gpu_memory_bytes / capacity.gpu_memory_bytes)
         self.utilization = share
-        self.rank = share + self.in_flight * _TIE
+        self.rank = share + self.in_flight * TIE
 
     def fits(self, needs: Needs, now_s: float, ceiling: float = 1.0) -> bool:
         """Tell whether so much can be leased now without going beyond `ceiling`, a share of the capacity."""
@@ -113,8 +120,13 @@ class Account:
             return False
         if self.is_roomy:
             return True
-        if self._stock_shortage(needs, ceiling) is not None:
+        slots = self.slots
+        if slots is not None and self.in_flight + needs.slots > self._allowed(slots, ceiling):
             return False
+        if self.is_metered and self._stock_shortage(needs, ceiling) is not None:
+            return False
+        if not self.is_rated:
+            return True
         requests, tokens = self.rates
         return (requests is None or requests.fits(1, now_s)) and (tokens is None or tokens.fits(needs.tokens, now_s))
 
@@ -131,14 +143,19 @@ class Account:
         capacity = self.capacity
         share = min(ceiling, self.warmth) if self.in_flight else 1.0
         if self.slots is not None:
-            allowed = self.slots
-            if share < 1.0:
-                allowed = min(floor(self.slots * ceiling + _ROUNDING), ceil(self.slots * self.warmth - _ROUNDING))
+            allowed = self._allowed(self.slots, ceiling)
             if self.in_flight + needs.slots > allowed:
                 return Shortage("slots", needs.slots, allowed - self.in_flight, self.slots)
         if capacity.tokens is not None and self.tokens + needs.tokens > capacity.tokens * share:
             return Shortage("tokens", needs.tokens, capacity.tokens * share - self.tokens, capacity.tokens)
-        return self._memory_shortage(needs, share)
+        return self._memory_shortage(needs, share) if self.is_metered else None
+
+    def _allowed(self, slots: int, ceiling: float) -> int:
+        """Return how many of its slots may be leased."""
+        if not self.in_flight:
+            return slots
+        allowed = int(slots * ceiling + _ROUNDING) if ceiling < 1.0 else slots
+        return allowed if self.warmth >= 1.0 else min(allowed, ceil(slots * self.warmth - _ROUNDING))
 
     def _memory_shortage(self, needs: Needs, share: float) -> Shortage | None:
         capacity = self.capacity

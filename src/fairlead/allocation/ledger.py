@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from fairlead.allocation.account import Account
+from fairlead.allocation.account import TIE, Account
 from fairlead.allocation.rate import RateWindow
 from fairlead.domain import ONE_SLOT, Needs
 from fairlead.errors import LeaseError
@@ -87,10 +87,14 @@ class Ledger:
             return None
         self._last_id = lease_id = self._last_id + 1
         lease = Lease(lease_id, account, holder, ttl_s, now_s + ttl_s, limit is not None, True, needs, now_s, model)
-        account.book(needs)
+        if account.is_roomy and needs is ONE_SLOT:  # as `book` does: the usual case, without a call
+            account.in_flight = in_flight = account.in_flight + 1
+            account.rank = in_flight * TIE
+        else:
+            account.book(needs)
         if limit is not None:
             account.probes += 1
-        if not account.is_roomy:
+        if account.is_rated:
             lease.charged = _charge(account, needs, now_s)
         self.due_s = min(self.due_s, lease.expires_s)
         try:
@@ -108,7 +112,11 @@ class Ledger:
             return False
         lease.is_open = False
         account = lease.account
-        account.book(lease.needs, -1)
+        if account.is_roomy and lease.needs is ONE_SLOT:
+            account.in_flight = in_flight = account.in_flight - 1
+            account.rank = in_flight * TIE
+        else:
+            account.book(lease.needs, -1)
         if lease.is_probe:
             account.probes -= 1
         if lease.charged is not None and used_tokens is not None:

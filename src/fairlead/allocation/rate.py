@@ -9,6 +9,8 @@ from collections import deque
 from fairlead.domain import Shortage
 
 WINDOW_S = 60
+_OVER_S = WINDOW_S + 1
+"""From the beginning of a second to where it counts no more."""
 
 
 class RateWindow:
@@ -33,7 +35,9 @@ class RateWindow:
 
     def fits(self, amount: int, now_s: float) -> bool:
         """Tell whether so much may be charged now."""
-        self._drop(now_s)
+        entries = self._entries
+        if entries and entries[0][0] + _OVER_S <= now_s:
+            self._drop(now_s)
         return self._total + amount <= self.limit
 
     def charge(self, amount: int, now_s: float) -> None:
@@ -83,5 +87,5 @@ class RateWindow:
 
     def _drop(self, now_s: float) -> None:
         entries = self._entries
-        while entries and entries[0][0] + WINDOW_S + 1 <= now_s:
+        while entries and entries[0][0] + _OVER_S <= now_s:
             self._total -= entries.popleft()[1]

@@ -22,7 +22,7 @@ from fairlead.engine.events import (
     PairBlocked,
     StrategyChanged,
 )
-from fairlead.engine.lessor import FREELY, Lessor, Terms
+from fairlead.engine.lessor import FREELY, Lessor, Terms, is_room_in_all
 from fairlead.engine.node_state import NodeState
 from fairlead.engine.refusal import all_ruled_out, nothing_there
 from fairlead.engine.residence import Residence
@@ -107,11 +107,10 @@ class Fleet(Directory):
             models = self._rank(task, lineup.models, now_s, attempt) if len(lineup.models) > 1 else None
             pool = lineup.pool if models is None else lineup.tier(models.tiers[0]) or lineup.pool
             terms = FREELY if lineup.is_roomy else self.lessor.terms(task)[0]
-            decision = None
-            if not terms.is_joint:
+            if not terms.is_joint or is_room_in_all(pool, terms.ceiling):
                 decision = self._choose(strategy, task, pool, lineup.rejected, now_s, attempt, models, terms)
-            if decision is not None:
-                return decision
+                if decision is not None:
+                    return decision
         return self._decide_narrowly(task, now_s, attempt, tried, min_context, strategy)
 
     def would_fit(self, task: Task, lease: Lease, now_s: float, min_context: int = 0) -> bool:
@@ -121,11 +120,12 @@ class Fleet(Directory):
         fit, _ = split_fit(task, there, min_context)
         return any(self.lessor.would_fit(task, one, lease, now_s) for one in fit)
 
-    def expected_s(self, name: str) -> float | None:
-        """Return how long the fastest of those who stand ready under a name usually takes; None where nobody knows."""
+    def usual_s(self, name: str) -> float | None:
+        """Return how long those who stand ready under a name take on average; None where nobody knows."""
         pool = self.lineup(name).pool
         known = [one.evidence for one in pool.candidates[:WIDE] if one.evidence.successes] if pool else []
-        return min((one.latency_sum_s / one.successes for one in known), default=None)
+        count = sum(one.successes for one in known)
+        return sum(one.latency_sum_s for one in known) / count if count else None
 
     def service_s(self) -> float | None:
         """Return how long answers have taken of late, over all nodes; None while none has come."""

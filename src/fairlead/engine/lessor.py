@@ -125,7 +125,7 @@ class Lessor:
 
     def with_room(self, pool: Pool, task: Task, now_s: float, terms: Terms) -> Pool | None:
         """Narrow a pool to the candidates whose nodes have room on these terms."""
-        if terms.is_joint and not _is_room_in_all(pool, terms.ceiling):
+        if terms.is_joint and not is_room_in_all(pool, terms.ceiling):
             return None
         free = [one for one in pool.candidates if self._has_room(task, one, now_s, terms)]
         if len(free) == len(pool.candidates):
@@ -190,7 +190,7 @@ class Lessor:
         return (Reason.RATE if shortage.resource in _RATES else Reason.ROOM), shortage
 
 
-def _is_room_in_all(pool: Pool, ceiling: float) -> bool:
+def is_room_in_all(pool: Pool, ceiling: float) -> bool:
     """Tell whether one more task keeps a pool's nodes together below a ceiling, as far as their slots are known."""
     accounts = {one.account.name: one.account for one in pool.candidates}.values()
     slots = 0

@@ -45,6 +45,8 @@ class Lobby(Generic[T]):
         self.told: list[Told[T]] = []
         """Actions for others, to be done and cleared by the owner."""
         self._fleet = fleet
+        self._at_work_tokens = 0
+        """Charged for the tasks that were let in and are not over."""
         self._dispatches: dict[T, Dispatch] = {}
         self._yielding: dict[T, tuple[Dispatch, float]] = {}
         """Batch tasks that were sent and have not begun to answer, with when that was."""
@@ -68,7 +70,8 @@ class Lobby(Generic[T]):
         elif type(action) is Send:
             task = dispatch.task
             if self._fleet.is_limited and not dispatch.charged_tokens:
-                dispatch.charged_tokens = tokens = self._tokens(task, now_s)
+                tokens = self._tokens(task, now_s)
+                self._count(dispatch, tokens)
                 self.queue.charge(task.tenant, tokens, now_s, task.priority)
             self._sent(ticket, dispatch, now_s)
         return action
@@ -89,7 +92,7 @@ class Lobby(Generic[T]):
             del self._dispatches[ticket]
             if type(action) is Send:
                 turn.admit(waiting)
-                dispatch.charged_tokens = waiting.tokens
+                self._count(dispatch, waiting.tokens)
                 self._sent(ticket, dispatch, now_s)
             else:  # nobody can take it any more
                 self.queue.leave(ticket)
@@ -124,9 +127,14 @@ class Lobby(Generic[T]):
             self.queue.served(dispatch.charged_tokens, now_s)
             if used_tokens is not None:
                 self.queue.settle(dispatch.task.tenant, dispatch.charged_tokens, used_tokens)
-            dispatch.charged_tokens = 0
+            self._count(dispatch, 0)
 
     # -- inside
+
+    def _count(self, dispatch: Dispatch, tokens: int) -> None:
+        """Let a task count for so many tokens, among those at work as well."""
+        self._at_work_tokens += tokens - dispatch.charged_tokens
+        dispatch.charged_tokens = tokens
 
     def _sent(self, ticket: T, dispatch: Dispatch, now_s: float) -> None:
         """Note a batch task that may have to give way; those that were sent last stand last."""
@@ -145,10 +153,16 @@ class Lobby(Generic[T]):
         line = _line(task, is_again=dispatch.attempts > 0)
         if dispatch.charged_tokens:  # it is charged again when it is let in
             self.queue.settle(task.tenant, dispatch.charged_tokens, 0)
-            dispatch.charged_tokens = 0
+            self._count(dispatch, 0)
         since_s = now_s - dispatch.queued_s  # what it was at work is no waiting
         waiting = Waiting(ticket, task, line, self._tokens(task, now_s), size_bytes, since_s)
-        entry = self.queue.enter(waiting, now_s, self._fleet.expected_s(task.model))
+        entry = self.queue.enter(
+            waiting,
+            now_s,
+            self._fleet.usual_s(task.model),
+            at_work_tokens=self._at_work_tokens,
+            is_back=ticket in self._gave_way,
+        )
         for evicted in entry.evicted:
             other: T = evicted.ticket  # type: ignore[assignment]  # as above
             self.told.append((other, self._turn_away(other, _told(self.queue.send_off(evicted, now_s)), now_s)))

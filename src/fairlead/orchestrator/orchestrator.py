@@ -35,6 +35,8 @@ SWEEP_S = 0.25
 STOPPING = ErrorInfo(503, "this gateway is stopping: ask again", "overloaded_error", "stopping")
 BROKEN = ErrorInfo(500, "the gateway could not go on with this request", "api_error", "internal_error")
 _CATEGORIES = frozenset(TaskCategory)
+WORTH_BLOCKS = 2
+"""A prompt of fewer blocks is read sooner than its place is priced."""
 _PROMPTED = frozenset((Operation.CHAT, Operation.COMPLETION))
 
 
@@ -196,7 +198,9 @@ class ModelOrchestrator:
     def _prefix(self, call: Call) -> tuple[int, ...]:
         """Return the blocks that the prompt begins with, where several nodes may hold them and somebody asks."""
         prefixes = self.prefixes
-        if prefixes is None or call.operation not in _PROMPTED or len(self.fleet.lineup(call.model).nodes) < 2:
+        if prefixes is None or len(call.body) < WORTH_BLOCKS * prefixes.config.block_bytes:
+            return ()
+        if call.operation not in _PROMPTED or len(self.fleet.lineup(call.model).nodes) < 2:
             return ()
         return prefix_blocks(call.body, prefixes.config.block_bytes)
 

@@ -130,6 +130,7 @@ class Candidate:
         """What its node said of itself last, where it is asked."""
         self._half_life_s = half_life_s
         self.forget()
+        self.reweigh()
 
     def __repr__(self) -> str:
         return f"<Candidate {self.model.name} on {self.node.name}>"
@@ -264,7 +265,7 @@ class Candidate:
         else:
             self.overall = UNKNOWN
             self._settled_worth = self.node.weight
-        self.reweigh()
+        self.worth = self._settled_worth * self.account.warmth
         self.refresh_at_s = now_s + self._half_life_s / 64
 
     def _stand(self, category: TaskCategory) -> Standing:
