@@ -40,9 +40,10 @@ lint: $(SETUP)
 test: lint
 	@$(BIN)/python -m fairlead.local > /dev/null || echo "the tests with a real model will be skipped"
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest -m 'not soak' $(ARGS)
+	@$(BIN)/coverage run -m pytest -m 'not soak and not heavy' $(ARGS) || test $$? -eq 5
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
+	@$(BIN)/python -m pytest -m 'heavy and not soak' $(ARGS) || test $$? -eq 5
 
 bench: $(SETUP)
 	@$(BIN)/python bench $(ARGS)

@@ -19,6 +19,8 @@ from admission_shared import MEAN_TOKENS, Fleet, Job, job_maker, poisson, quanti
 from fairlead.admission import QueueConfig, WaitLimits
 from fairlead.domain import PriorityClass, class_of
 
+pytestmark = pytest.mark.heavy
+
 MIX = ((1, 0.1), (4, 0.6), (8, 0.3))
 """Interactive, normal, batch."""
 MEAN_S = 2.0

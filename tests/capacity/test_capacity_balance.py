@@ -5,6 +5,8 @@ from capacity_scenes import balance
 
 from fairlead.routing.catalog import BUILT_IN
 
+pytestmark = pytest.mark.heavy
+
 SLOTS_SHORT, TOKENS_SHORT = (700, 1.2), (300, 0.6)
 """Tokens for each slot, and arrivals as a share of what the slots alone could do: more than there is room for."""
 

@@ -28,6 +28,8 @@ from fairlead.routing import RoutingSettings, make_strategy
 from fairlead.routing.catalog import BUILT_IN
 from fairlead.testing import Behaviour, ServiceTimes, TaskRecord, VirtualFleet, always
 
+pytestmark = pytest.mark.heavy
+
 CEILING = 0.8
 LIMITS = WaitLimits(interactive=15.0, normal=60.0, batch=120.0)
 TIMES = ServiceTimes(prefill_tokens_per_s=1000.0)

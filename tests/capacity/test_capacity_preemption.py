@@ -1,10 +1,13 @@
 """Batch work that has not begun to answer gives way once; what streams never does, and all is finished in the end."""
 
+import pytest
 from capacity_worlds import fleet
 
 from fairlead.domain import Task
 from fairlead.domain.priority import LEVELS
 from fairlead.testing import ServiceTimes, TaskRecord, VirtualFleet
+
+pytestmark = pytest.mark.heavy
 
 SLOW = ServiceTimes(prefill_tokens_per_s=400.0, step_s=((1, 0.05),))
 

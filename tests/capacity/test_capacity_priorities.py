@@ -3,6 +3,8 @@
 import pytest
 from capacity_scenes import beside
 
+pytestmark = pytest.mark.heavy
+
 
 @pytest.mark.parametrize(
     ("slots", "batch"),

@@ -3,6 +3,8 @@
 import pytest
 from capacity_scenes import Spike, spike
 
+pytestmark = pytest.mark.heavy
+
 
 def check(seen: Spike) -> None:
     assert seen.interactive_lost == 0

@@ -5,6 +5,8 @@ from capacity_scenes import tenants
 
 from fairlead.admission.config import QueueConfig
 
+pytestmark = pytest.mark.heavy
+
 
 @pytest.mark.parametrize("weight", [1.0, 3.0])
 def test_neither_gets_more_than_its_share_and_one_task(weight: float) -> None:

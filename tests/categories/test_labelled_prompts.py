@@ -16,6 +16,8 @@ from fairlead.categories.trained import TrainedDetector
 from fairlead.categories.training import TrainingSettings, train
 from fairlead.domain.task import TaskCategory
 
+pytestmark = pytest.mark.heavy
+
 DATA = Path(__file__).parents[3] / "shared" / "data" / "task_category" / "task_prompts.jsonl.gz"
 KEYWORDS = {
     TaskCategory.TESTING: "test tests testing unittest coverage",

@@ -12,6 +12,8 @@ from fairlead.routing.exploration import NEWCOMER, Limits
 from fairlead.routing.picker import plan
 from fairlead.testing import ManualClock
 
+pytestmark = pytest.mark.heavy
+
 BEFORE = {"a": 0.9, "b": 0.7, "c": 0.7, "d": 0.5, "e": 0.5}
 AFTER = BEFORE | {"a": 0.3}
 BREAKS, ENDS, LAST, SHARE, SEEDS, MOST = 500, 700, 100, 85, 100, 95

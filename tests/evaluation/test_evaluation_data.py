@@ -15,7 +15,10 @@ from fairlead.evaluation.table import Table, read_table
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"
 
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="no ../shared/data beside the checkout")
+pytestmark = [
+    pytest.mark.heavy,
+    pytest.mark.skipif(not DATA.is_dir(), reason="no ../shared/data beside the checkout"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,8 @@ from fairlead.evaluation.rows import TableError
 from fairlead.evaluation.run import Settings, cross_validated, fitted_and_tested
 from fairlead.evaluation.table import Table, read_table
 
+pytestmark = pytest.mark.heavy
+
 QUICK = Settings(draws=20)
 ROUTERS = {"ours", "random", "best_single", "length", "task_table", "oracle"}
 

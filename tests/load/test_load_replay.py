@@ -9,6 +9,8 @@ import pytest
 
 from fairlead.rng import Draw
 
+pytestmark = pytest.mark.heavy
+
 ROOT = Path(__file__).parents[2]
 TRACES = ROOT.parent / "shared" / "data" / "traces"
 

@@ -14,6 +14,8 @@ from fairlead.routing.engine import RoutingEngine
 from fairlead.routing.ranking import Ranking
 from fairlead.routing.route_cache import RouteCache
 
+pytestmark = pytest.mark.heavy
+
 CODING = TaskCategory.CODING
 CATEGORIES = st.sampled_from(list(TaskCategory))
 FLEET = tuple(

@@ -9,6 +9,8 @@ from types import ModuleType
 
 import pytest
 
+pytestmark = pytest.mark.heavy
+
 ROOT = Path(__file__).parents[2]
 TRACES = ROOT.parent / "shared" / "data" / "traces" / "servegen"
 NAMES = ("capacity_scaling", "capacity_scaling_planners", "capacity_scaling_sim")

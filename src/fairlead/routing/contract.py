@@ -21,7 +21,7 @@ SAMPLE = 12
 class Pool:
     """The candidates that qualify for a task, as they were registered. Never empty, never changed."""
 
-    __slots__ = ("_by_node", "_cumulative", "_fresh_until_s", "_is_even", "candidates", "key")
+    __slots__ = ("_by_node", "_cumulative", "_fresh_until_s", "_is_even", "_is_sized", "candidates", "key")
 
     def __init__(self, key: str, candidates: Sequence[Candidate]) -> None:
         self.key = key
@@ -31,6 +31,15 @@ class Pool:
         self._by_node: dict[str, Candidate] | None = None
         self._fresh_until_s = -1.0
         self._is_even: bool | None = None
+        self._is_sized: bool | None = None
+
+    @property
+    def is_sized(self) -> bool:
+        """Whether how many tasks each node works on at once is known, and differs; found out once."""
+        if self._is_sized is None:
+            slots = {candidate.account.slots for candidate in self.candidates}
+            self._is_sized = len(slots) > 1 and None not in slots
+        return self._is_sized
 
     @property
     def is_even(self) -> bool:

@@ -2,6 +2,7 @@
 
 Intent: even queues whatever the tasks cost; the right default for equal servers. The load of a candidate is
 (in flight + 1) / (weight x reliability), so that a node which fails fast does not look idle; its score is 1 / load.
+Where the slots of all are known and differ, it is the leased share: (in flight + 1/2) / (slots x weight x reliability).
 `load_measure` puts tokens in flight, latency or what nodes report in the place of requests (`load.measures`).
 Up to 64 candidates all are compared; beyond, and where a measure rests on nothing but stale signals, the better of two
 drawn at random: the cost stays flat, nothing herds.
@@ -40,7 +41,10 @@ class LeastLoaded:
         if len(candidates) > WIDE:
             return _better_of_two(pool, now_s, draw)
         pool.freshen(now_s)
-        scores = [one.worth / (one.account.in_flight + 1) for one in candidates]
+        if pool.is_sized:
+            scores = [one.worth * (one.account.slots or 1) / (one.account.in_flight + 0.5) for one in candidates]
+        else:
+            scores = [one.worth / (one.account.in_flight + 1) for one in candidates]
         top = max(scores)
         if scores.count(top) == 1:
             picked = candidates[scores.index(top)]
