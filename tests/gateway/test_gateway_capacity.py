@@ -7,6 +7,7 @@ import msgspec
 from gateway_shared import CHAT, O_CHAT, ask, chat, gateway, node, run, until
 
 from fairlead.config import Capacity, KeyConfig, QueueConfig, Secret, WaitLimits
+from fairlead.domain import LoadStrategy, PriorityClass
 from fairlead.gateway import RunningGateway
 from fairlead.testing.provider import FakeProvider, Fate, Reply
 
@@ -302,5 +303,50 @@ def test_the_pages_of_capacity_tell_nodes_queue_and_leases() -> None:
             provider.release()
             await asyncio.gather(first, second)
             assert (await ask(running, "/admin/leases")).json["total"] == 0
+
+    run(main())
+
+
+class Alarm:
+    """A balancer that sees a spike as long as it is told to."""
+
+    def __init__(self) -> None:
+        self.is_on = True
+
+    def handle_spikes(self, incoming: int, now_s: float, *, utilization: float) -> LoadStrategy:
+        del incoming, now_s, utilization
+        if not self.is_on:
+            return LoadStrategy()
+        shed = frozenset((PriorityClass.BATCH,))
+        return LoadStrategy(shed, 0.5, 0.25, wants_more_nodes=True, stage="spike", why="too many")
+
+
+def test_what_a_spike_asks_for_is_done_and_undone() -> None:
+    async def main() -> None:
+        async with (
+            FakeProvider(default=HOLD) as one,
+            FakeProvider(default=HOLD) as two,
+            gateway(node(one, "a", slots=1), node(two, "b", slots=1)) as running,
+        ):
+            orchestrator, alarm = running.orchestrator, Alarm()
+            orchestrator.balancer = alarm  # type: ignore[assignment]
+            prefixes = orchestrator.prefixes
+            assert prefixes is not None
+            await until(lambda: prefixes.worth == 0.25)
+            at_work = [await later(running, text, "normal", stream=True) for text in ("first", "second")]
+            refused = await ask(running, CHAT, chat(), headers={"x-fairlead-priority": "batch"})
+            assert (refused.status, refused.json["error"]["code"]) == (429, "load_shed")
+            at_work.append(await later(running, "third", "normal"))  # others still wait
+            assert (await ask(running, "/admin/queue")).json["arrivals"]["why"] == "too many"
+            alarm.is_on = False
+            await until(lambda: prefixes.worth == 1.0)
+            batch = await later(running, "batch", "batch")
+            one.release()
+            two.release()
+            assert {answer.status for answer in await asyncio.gather(*at_work, batch)} == {200}  # type: ignore[attr-defined]
+            assert (
+                'fairlead_events_total{event="load_stage",subject="spike"}'
+                in (await ask(running, "/metrics")).body.decode()
+            )
 
     run(main())

@@ -120,3 +120,12 @@ def test_work_lately_fades_and_survives_long_times() -> None:
     assert lately.sums[who] * lately.per_sum(99_999.0 + 60.0) == pytest.approx(rate / 2.718, rel=0.01)
     lately.drop_node("a")
     assert not lately.sums
+
+
+def test_in_a_spike_it_counts_less_that_a_node_holds_a_prompt() -> None:
+    affinity, nodes = PrefixAffinity(), fleet(2)
+    affinity.sent(PREFIX, TOKENS, nodes[0], 0, 0.0)
+    usual = prices(affinity, nodes, 600.0)
+    affinity.worth = 0.25
+    spread = prices(affinity, nodes, 600.0)
+    assert usual[0] < spread[0] < usual[1] == spread[1]

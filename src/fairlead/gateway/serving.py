@@ -14,6 +14,7 @@ from fairlead.actuators import Autoscaler, actuator_of
 from fairlead.config import Config, NodeConfig, NodeKind
 from fairlead.config.addresses import is_loopback
 from fairlead.discovery import Kind, ModelSeen, list_models
+from fairlead.engine.events import LoadStageChanged
 from fairlead.errors import ConfigError, FairleadError
 from fairlead.gateway.app import Gateway
 from fairlead.gateway.build import Seen, build_gateway, models_of, target_of
@@ -72,6 +73,7 @@ class RunningGateway:
         self._memory: Memory | None = None
         self._watching: NodeWatching | None = None
         self._scaling: asyncio.Task[None] | None = None
+        self._steps: set[asyncio.Task[None]] = set()
         self.gateway: Gateway
         self.orchestrator: ModelOrchestrator
         self.port = config.port
@@ -158,6 +160,14 @@ class RunningGateway:
             if self._memory is not None:
                 self._memory.also("scaling", scaler.snapshot, scaler.restore)
             self._scaling = asyncio.get_running_loop().create_task(_run(scaler))
+            self.orchestrator.bus.subscribe(LoadStageChanged, lambda _: self._look_at_scale(scaler))
+
+    def _look_at_scale(self, scaler: Autoscaler) -> None:
+        """Plan at once, not at the end of the interval, where a spike asks for more nodes."""
+        if self.orchestrator.strategy_of_load.wants_more_nodes:
+            task = asyncio.get_running_loop().create_task(_step(scaler))
+            self._steps.add(task)
+            task.add_done_callback(self._steps.discard)
 
     async def _listen_locally(self, path: str) -> None:
         admin = Server(self.gateway, self._limits, is_local_admin=True)
@@ -182,6 +192,10 @@ class RunningGateway:
                         self.orchestrator.add(model, node.to_node(), target)
                     logger.info("node %s answers now and was added", node.name)
             silent = still_silent
+
+
+async def _step(scaler: Autoscaler) -> None:
+    await scaler.step()
 
 
 async def _run(scaler: Autoscaler) -> None:

@@ -77,6 +77,8 @@ class PrefixAffinity:
 
     def __init__(self, config: PrefixConfig | None = None) -> None:
         self.config = config or PrefixConfig()
+        self.worth = 1.0
+        """What it counts that a node holds a prompt, in [0, 1]: less in a spike, so that the work is spread."""
         self.index = PrefixIndex(self.config.max_blocks)
         self.pace = Pace(self.config.prefill_tokens_per_s)
         self._lately = Lately()
@@ -104,7 +106,7 @@ class PrefixAffinity:
         if held:
             for i, one in enumerate(candidates):
                 if one.holder in held:
-                    prices[i] -= read_s * self._trust(one.holder) * held[one.holder] / blocks
+                    prices[i] -= read_s * self.worth * self._trust(one.holder) * held[one.holder] / blocks
         return prices
 
     def sent(self, prefix: Sequence[int], tokens: int, picked: Keeps, held_blocks: int, now_s: float) -> int:

@@ -338,6 +338,8 @@ class ModelOrchestrator:
             return
         self.strategy_of_load = strategy
         self.lobby.queue.tighten(shed=strategy.shed, share=strategy.queue_share)
+        if self.prefixes is not None:
+            self.prefixes.worth = strategy.affinity_worth
         if strategy.stage != before.stage:
             event = LoadStageChanged(at_s=now_s, before=before.stage, after=strategy.stage, why=strategy.why)
             self.fleet.outbox.append(event)
