@@ -133,11 +133,11 @@ def ceilings(results: dict[str, Any]) -> list[Figure]:
         at_most("ceilings", "CPU of one core at 150 requests/s", _percent(paced.get("cpu_share")), 70, "%"),
     ]
     later = (
-        ("balancing", "≤ 15 ms", "not yet"),
+        ("balancing", "≤ 15 ms", "bench/capacity.py"),
         ("route-cache hits", "≥ 80 %", "bench/routing.py"),
         ("routing accuracy", "≥ 95 %", "bench/specialists.py"),
-        ("resource utilisation", "≥ 80 %", "not yet"),
-        ("load deviation", "< 10 %", "not yet"),
+        ("resource utilisation", "≥ 80 %", "bench/capacity.py"),
+        ("load deviation", "< 10 %", "bench/capacity.py"),
         ("recovery from errors", "≥ 95 %", "not yet"),
     )
     return figures + [Figure("ceilings", name, goal, where, None, None) for name, goal, where in later]
