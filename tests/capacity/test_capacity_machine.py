@@ -21,11 +21,13 @@ from fairlead.allocation import Account, Lease
 from fairlead.domain import Capacity, Needs, Node, PriorityClass, Task, class_of
 from fairlead.domain.report import NodeReport
 from fairlead.engine.fleet import FleetSettings
+from fairlead.engine.lessor import is_room_in_all
 from fairlead.engine.lobby import _line
 from fairlead.errors import Fault
 from fairlead.health import CircuitBreakerConfig
 from fairlead.routing import RoutingSettings, make_strategy
 from fairlead.routing.catalog import BUILT_IN
+from fairlead.routing.contract import Pool
 from fairlead.testing import Behaviour, ServiceTimes, TaskRecord, VirtualFleet, always
 
 pytestmark = pytest.mark.heavy
@@ -210,8 +212,12 @@ class Fleets(RuleBasedStateMachine):
         fleet, now_s = self.virtual.fleet, self.virtual.time.now_s
         pool = fleet.lineup("m").pool
         there = [] if pool is None else [one for one in pool.candidates if one.node.name not in tried]
-        terms = fleet.lessor.terms(task)
-        return any(fleet.lessor._has_room(task, one, now_s, on) for one in there for on in terms)
+        if not there:
+            return False
+        asked = [
+            on for on in fleet.lessor.terms(task) if not on.is_joint or is_room_in_all(Pool("m", there), on.ceiling)
+        ]
+        return any(fleet.lessor._has_room(task, one, now_s, on) for one in there for on in asked)
 
     def checked_take(self, account: Account, holder: object, *rest: object, **named: object) -> Lease | None:
         was_idle = not account.in_flight
