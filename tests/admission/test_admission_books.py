@@ -286,3 +286,12 @@ def test_who_comes_and_goes_leaves_nothing_beside_one_who_stays() -> None:
     finally:
         tracemalloc.stop()
     assert after - before < 80_000
+
+
+def test_before_anything_has_ended_what_is_at_work_says_how_long_it_takes() -> None:
+    queue = AdmissionQueue()
+    for n in range(4):  # ends of an idle time: they say how large tasks are
+        queue.served(100, float(n))
+    waiting = Waiting("t", Task("t", 1), "line", 100, 0, 10.0)
+    queue.enter(waiting, 10.0, 5.0, at_work_tokens=1000)
+    assert queue.expected_wait_s(4, 100, 10.0) == pytest.approx(100 / (1000 / 5.0))

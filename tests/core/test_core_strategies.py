@@ -8,7 +8,7 @@ import pytest
 from core_shared import OK, STRATEGIES, fleet_of, place, spread, task_of
 
 from fairlead.allocation import Account
-from fairlead.domain import Model, Node, Outcome, Task, TaskCategory
+from fairlead.domain import ONE_SLOT, Model, Node, Outcome, Task, TaskCategory
 from fairlead.engine.decision import describe
 from fairlead.engine.fleet import Fleet, FleetSettings
 from fairlead.errors import UnknownStrategyError
@@ -434,3 +434,12 @@ def test_an_unknown_strategy_names_the_nearest_and_all() -> None:
     with pytest.raises(UnknownStrategyError, match="did you mean 'round_robin'") as caught:
         make_strategy("round-robin")
     assert all(name in str(caught.value) for name in STRATEGIES)
+
+
+def test_least_loaded_evens_out_shares_where_nodes_differ_in_size() -> None:
+    small, large = (Candidate(Model("m"), Node(str(n)), Account(n), n, 60.0) for n in (4, 64))
+    strategy = make_strategy("least_loaded")
+    for key in range(34):  # half of both
+        picked = strategy.choose(Task(f"t{key}", key), Pool("m", [small, large]), 0.0, Draw(1, key)).picked
+        picked.account.book(ONE_SLOT)
+    assert (small.in_flight, large.in_flight) == (2, 32)

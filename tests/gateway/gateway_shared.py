@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from fairlead.config import Capacity, Config, NodeConfig, NodeKind, NodeTimeouts, Retries, ServedModel, Timeouts
+from fairlead.domain import LoadStrategy, PriorityClass
 from fairlead.gateway import RunningGateway
 from fairlead.gateway.serving import _loop_factory
 from fairlead.testing.provider import FakeProvider
@@ -258,3 +259,17 @@ def retries(**more: Any) -> Retries:
 
 def times(**more: Any) -> NodeTimeouts:
     return NodeTimeouts(**more)
+
+
+class Alarm:
+    """A balancer that sees a spike as long as it is told to."""
+
+    def __init__(self) -> None:
+        self.is_on = True
+
+    def handle_spikes(self, incoming: int, now_s: float, *, utilization: float) -> LoadStrategy:
+        del incoming, now_s, utilization
+        if not self.is_on:
+            return LoadStrategy()
+        shed = frozenset((PriorityClass.BATCH,))
+        return LoadStrategy(shed, 0.5, 0.25, wants_more_nodes=True, stage="spike", why="too many")

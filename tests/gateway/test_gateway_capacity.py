@@ -4,10 +4,9 @@ import asyncio
 import json
 
 import msgspec
-from gateway_shared import CHAT, O_CHAT, ask, chat, gateway, node, run, until
+from gateway_shared import CHAT, O_CHAT, Alarm, ask, chat, gateway, node, run, until
 
 from fairlead.config import Capacity, KeyConfig, QueueConfig, Secret, WaitLimits
-from fairlead.domain import LoadStrategy, PriorityClass
 from fairlead.gateway import RunningGateway
 from fairlead.testing.provider import FakeProvider, Fate, Reply
 
@@ -305,20 +304,6 @@ def test_the_pages_of_capacity_tell_nodes_queue_and_leases() -> None:
             assert (await ask(running, "/admin/leases")).json["total"] == 0
 
     run(main())
-
-
-class Alarm:
-    """A balancer that sees a spike as long as it is told to."""
-
-    def __init__(self) -> None:
-        self.is_on = True
-
-    def handle_spikes(self, incoming: int, now_s: float, *, utilization: float) -> LoadStrategy:
-        del incoming, now_s, utilization
-        if not self.is_on:
-            return LoadStrategy()
-        shed = frozenset((PriorityClass.BATCH,))
-        return LoadStrategy(shed, 0.5, 0.25, wants_more_nodes=True, stage="spike", why="too many")
 
 
 def test_what_a_spike_asks_for_is_done_and_undone() -> None:

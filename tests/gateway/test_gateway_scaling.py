@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from gateway_shared import CHAT, ask, chat, gateway, node, run, until
+from gateway_shared import CHAT, Alarm, ask, chat, gateway, node, run, until
 
-from fairlead.config import ActuatorKind, ScalingConfig
+from fairlead.config import ActuatorKind, ScalingConfig, StateConfig
 from fairlead.testing.provider import FakeProvider, Fate, Reply
 
 SCRIPT = """
@@ -87,3 +87,39 @@ def test_a_node_that_cannot_be_used_is_stopped_again_and_told(tmp_path: Path, ca
                 assert {answer.status for answer in await asyncio.gather(*asking)} == {200}
 
     run(main(), 60.0)
+
+
+def test_a_node_that_was_started_before_a_restart_is_taken_back(tmp_path: Path) -> None:
+    async def main() -> None:
+        state = StateConfig(path=str(tmp_path / "state.db"))
+        async with FakeProvider(default=Reply(fate=Fate.HOLD)) as first, FakeProvider() as second:
+            settings = scaling(tmp_path, second.url, cooldown_s=60.0)
+            async with gateway(node(first, slots=1), scaling=settings, state=state) as running:
+                asking = [asyncio.create_task(ask(running, CHAT, chat(f"{n}", stream=True))) for n in range(4)]
+                await until(lambda: "auto-1" in running.orchestrator.fleet.nodes, 15.0)
+                first.release()
+                await asyncio.gather(*asking)
+            async with gateway(node(first, slots=1), scaling=settings, state=state) as running:
+                await until(lambda: "auto-1" in running.orchestrator.fleet.nodes, 5.0)
+            assert (tmp_path / "log").read_text().splitlines() == ["up auto-1"]
+
+    run(main(), 60.0)
+
+
+def test_a_spike_has_the_size_of_the_fleet_looked_at_at_once(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with FakeProvider() as provider:
+            settings = scaling(tmp_path, "", actuator=ActuatorKind.DRY_RUN, command=None, interval_s=3600.0)
+            async with gateway(node(provider, slots=1), scaling=settings) as running:
+                scaler, looked = running.gateway._admin.capacity.scaler, asyncio.Event()
+                assert scaler is not None
+
+                async def step() -> None:
+                    looked.set()
+
+                await until(lambda: scaler.last is not None)
+                scaler.step = step  # type: ignore[method-assign]
+                running.orchestrator.balancer = Alarm()  # type: ignore[assignment]
+                await asyncio.wait_for(looked.wait(), 5.0)
+
+    run(main())

@@ -209,11 +209,6 @@ class Account:
         return None
 
 
-def is_free(account: Account, now_s: float) -> bool:
-    """Tell whether a usual task would find room."""
-    return account.fits(ONE_SLOT, now_s)
-
-
 def _rate(old: RateWindow | None, limit: int | None, name: str) -> RateWindow | None:
     if limit is None:
         return None

@@ -1,7 +1,7 @@
 """Leases for tasks: what a task takes of a node, how far a node may be filled for it, and who has room.
 
 A node is filled up to `max_node_utilization`; `batch` work never takes it beyond, other work only where no fitting node
-is below. A task that may be cut short is, where nothing else helps.
+is below. A task that may be cut short is cut before another node is tried.
 """
 
 from collections.abc import Iterable

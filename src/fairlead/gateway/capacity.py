@@ -109,6 +109,9 @@ def _node(name: str, state: NodeState, now_s: float) -> dict[str, object]:
             "utilization": report.utilization,
             "loaded": sorted(report.loaded or ()),
         }
+    if state.residency is not None:
+        costs = {model: state.residency.load_cost_s(model) for model in sorted(state.candidates)}
+        told["loading_s"] = {model: round(cost_s, 2) for model, cost_s in costs.items() if cost_s}
     return told
 
 
