@@ -25,6 +25,7 @@ from fairlead.gateway.app import OPERATIONS
 from fairlead.gateway.wishes import WISH_HEADERS
 from fairlead.health import CircuitBreakerConfig
 from fairlead.health.breaker import TRANSITIONS, Circuit
+from fairlead.health.config import CheckingConfig, DegradationConfig, HealthConfig, HedgingConfig
 from fairlead.load.config import PrefixConfig
 from fairlead.routing.config import RouteCacheConfig, RoutingConfig, Weights
 from fairlead.scaling.config import ScalingConfig
@@ -38,6 +39,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "nodes[].timeouts": schema.NodeTimeouts,
     "models": schema.ModelConfig,
     "models[].price": Price,
+    "models[].timeouts": schema.ModelTimeouts,
     "routing": RoutingConfig,
     "routing.weights": Weights,
     "routing.cache": RouteCacheConfig,
@@ -50,6 +52,10 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "prefix": PrefixConfig,
     "scaling": ScalingConfig,
     "circuit_breaker": CircuitBreakerConfig,
+    "health": HealthConfig,
+    "health.check": CheckingConfig,
+    "hedging": HedgingConfig,
+    "degradation": DegradationConfig,
     "timeouts": schema.Timeouts,
     "retries": schema.Retries,
     "keys": schema.KeyConfig,
@@ -82,6 +88,8 @@ def shown(field: msgspec.structs.FieldInfo) -> set[str]:
         return {"as below"}
     if default in ((), {}):
         return {"empty"}
+    if isinstance(default, tuple):
+        return {", ".join(default)}
     if isinstance(default, bool):
         return {str(default).lower()}
     return {f"{default:g}" if isinstance(default, float) else str(default)}

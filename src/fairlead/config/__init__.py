@@ -11,6 +11,7 @@ from fairlead.config.schema import (
     Limits,
     LogPrompts,
     ModelConfig,
+    ModelTimeouts,
     NodeConfig,
     NodeKind,
     NodeTimeouts,
@@ -21,7 +22,14 @@ from fairlead.config.schema import (
 )
 from fairlead.config.secret import Secret
 from fairlead.domain import Capacity
-from fairlead.health.config import CircuitBreakerConfig
+from fairlead.domain.rescue import Continuation, Rescue
+from fairlead.health.config import (
+    CheckingConfig,
+    CircuitBreakerConfig,
+    DegradationConfig,
+    HealthConfig,
+    HedgingConfig,
+)
 from fairlead.load.config import LoadMeasure, PrefixConfig
 from fairlead.routing.config import RouteCacheConfig, RoutingConfig, Weights
 from fairlead.scaling.config import ActuatorKind, ScalingConfig
@@ -31,19 +39,26 @@ __all__ = [
     "Capacity",
     "CascadeConfig",
     "CheckConfig",
+    "CheckingConfig",
     "CircuitBreakerConfig",
     "Config",
+    "Continuation",
+    "DegradationConfig",
+    "HealthConfig",
+    "HedgingConfig",
     "KeyConfig",
     "Limits",
     "LoadBalancerConfig",
     "LoadMeasure",
     "LogPrompts",
     "ModelConfig",
+    "ModelTimeouts",
     "NodeConfig",
     "NodeKind",
     "NodeTimeouts",
     "PrefixConfig",
     "QueueConfig",
+    "Rescue",
     "Retries",
     "RouteCacheConfig",
     "RoutingConfig",

@@ -12,7 +12,8 @@ from fairlead.balancing.config import LoadBalancerConfig
 from fairlead.config.addresses import host_and_port, is_ollama_url, parse_listen, tidy_url
 from fairlead.config.secret import Secret
 from fairlead.domain import Capacity, Model, Node, Price, TaskCategory
-from fairlead.health.config import CircuitBreakerConfig
+from fairlead.domain.rescue import Continuation, Rescue
+from fairlead.health.config import CircuitBreakerConfig, DegradationConfig, HealthConfig, HedgingConfig
 from fairlead.load.config import LoadMeasure, PrefixConfig
 from fairlead.routing.config import RoutingConfig
 from fairlead.scaling.config import ScalingConfig
@@ -44,8 +45,12 @@ class Timeouts(_Part, frozen=True, kw_only=True):
     """How long a node may take."""
 
     connect_s: Seconds = 2.0
+    headers_s: Seconds | None = None
+    """Until a stream's status line; None: as long as its first token may take, since llama.cpp sends both together."""
     first_token_s: Seconds = 30.0
-    """Until the first byte of the answer: headers, or the first token of a stream."""
+    """Until the first piece of a stream."""
+    load_s: Seconds = 120.0
+    """Added to the two before where the node has to load the model first, as Ollama does."""
     idle_s: Seconds = 20.0
     """Between two pieces of an answer that has begun."""
     total_s: Seconds = 600.0
@@ -55,7 +60,9 @@ class NodeTimeouts(_Part, frozen=True, kw_only=True):
     """What one node does differently; None: as everywhere."""
 
     connect_s: Seconds | None = None
+    headers_s: Seconds | None = None
     first_token_s: Seconds | None = None
+    load_s: Seconds | None = None
     idle_s: Seconds | None = None
     total_s: Seconds | None = None
 
@@ -63,6 +70,15 @@ class NodeTimeouts(_Part, frozen=True, kw_only=True):
         """Return the common timeouts with this node's own in their place."""
         own = {name: value for name, value in msgspec.structs.asdict(self).items() if value is not None}
         return msgspec.structs.replace(common, **own)
+
+
+class ModelTimeouts(_Part, frozen=True, kw_only=True):
+    """What one model does differently, wherever it is served; None: as its node."""
+
+    headers_s: Seconds | None = None
+    first_token_s: Seconds | None = None
+    idle_s: Seconds | None = None
+    total_s: Seconds | None = None
 
 
 class ServedModel(_Part, frozen=True, kw_only=True, rename={"public": "as"}):
@@ -103,6 +119,10 @@ class NodeConfig(_Part, frozen=True, kw_only=True):
     """Program and arguments, run as they stand, without a shell."""
     poll: bool = True
     """Whether the node is asked, every few seconds, what it has and how busy it is."""
+    check: bool = True
+    """Whether the node is asked whether it is there; see `health.check`."""
+    continuation: Continuation | None = None
+    """How it goes on from the beginning of an answer; None: not known, so it is not asked to."""
     verify_tls: bool = True
 
     def __post_init__(self) -> None:
@@ -147,6 +167,7 @@ class ModelConfig(_Part, frozen=True, kw_only=True):
     """Of `tools`, `vision`, `json`, `logprobs` or words of your own; None: unknown, nothing is ruled out."""
     price: Price | None = None
     skill: dict[TaskCategory, Share] = {}
+    timeouts: ModelTimeouts = ModelTimeouts()
 
     def to_model(self) -> Model:
         """Return the model as the decision core sees it."""
@@ -277,6 +298,11 @@ class Config(_Part, frozen=True, kw_only=True):
     prefix: PrefixConfig = PrefixConfig()
     scaling: ScalingConfig = ScalingConfig()
     circuit_breaker: CircuitBreakerConfig = CircuitBreakerConfig()
+    health: HealthConfig = HealthConfig()
+    rescue: Rescue = Rescue.SAME_MODEL
+    """Who may finish an answer that broke off in the middle."""
+    hedging: HedgingConfig = HedgingConfig()
+    degradation: DegradationConfig = DegradationConfig()
     timeouts: Timeouts = Timeouts()
     retries: Retries = Retries()
     keys: tuple[KeyConfig, ...] = ()
@@ -294,6 +320,8 @@ class Config(_Part, frozen=True, kw_only=True):
     """Largest share of tasks that strategies give to candidates of which too little is known."""
     drain_s: Amount = 30.0
     """How long requests in flight may take to finish at the end."""
+    reload: bool = True
+    """Whether a change of the file is taken up while the gateway runs; a signal (SIGHUP) and the admin API always do."""
 
     @property
     def host(self) -> str:

@@ -71,6 +71,85 @@ class FleetChanged(Event, frozen=True, kw_only=True):
     joined: bool
 
 
+class HealthChanged(Event, frozen=True, kw_only=True):
+    """A node fares otherwise than before."""
+
+    node: str
+    before: str
+    after: str
+    why: str
+
+
+class FailedOver(Event, frozen=True, kw_only=True):
+    """A task was sent to another node because the first one failed it."""
+
+    task: str
+    node: str
+    fault: str
+    to_node: str
+    to_model: str
+
+
+class Rescued(Event, frozen=True, kw_only=True):
+    """An answer that broke in the middle was finished by another node."""
+
+    task: str
+    node: str
+    to_node: str
+    to_model: str
+    how: str
+    """`continued`, `spliced` or `restarted`."""
+    kept_bytes: int
+    """Of text, that the caller had by then."""
+
+
+class RescueFailed(Event, frozen=True, kw_only=True):
+    """An answer broke in the middle and could not be finished; the caller was told so."""
+
+    task: str
+    node: str
+    why: str
+
+
+class Hedged(Event, frozen=True, kw_only=True):
+    """A second node was asked because the first token of the first was late."""
+
+    task: str
+    node: str
+    to_node: str
+    after_s: float
+
+
+class NodeDraining(Event, frozen=True, kw_only=True):
+    """A node gets no further tasks, or gets them again, because a person says so."""
+
+    node: str
+    is_draining: bool
+
+
+class DegradationChanged(Event, frozen=True, kw_only=True):
+    """The fleet gives something up under pressure, or takes it back."""
+
+    before: str
+    after: str
+    why: str
+
+
+class Recovered(Event, frozen=True, kw_only=True):
+    """Something was done about trouble."""
+
+    remedy: str
+    subject: str
+    why: str
+
+
+class ConfigChanged(Event, frozen=True, kw_only=True):
+    """The configuration was read again: what changed, or why the last good one was kept."""
+
+    changes: tuple[str, ...] = ()
+    refused: str = ""
+
+
 E = TypeVar("E", bound=Event)
 Subscriber = Callable[[E], None]
 
