@@ -321,7 +321,7 @@ class Config(_Part, frozen=True, kw_only=True):
     drain_s: Amount = 30.0
     """How long requests in flight may take to finish at the end."""
     reload: bool = True
-    """Whether a change of the file is taken up while the gateway runs; a signal (SIGHUP) and the admin API always do."""
+    """Whether a change of the file is taken up while the gateway runs; SIGHUP and the admin API always do."""
 
     @property
     def host(self) -> str:
