@@ -93,6 +93,7 @@ class Fault(StrEnum):
     TRANSPORT = "transport"  # the connection broke after the request was sent
     TIMEOUT = "timeout"  # first token, idle or total limit
     MALFORMED = "malformed"  # an answer that breaks its protocol
+    DIVERGED = "diverged"  # a good answer, but not the one whose beginning the caller has already
     CANCELLED = "cancelled"  # the caller went away: nobody's fault
 
     __hash__ = str.__hash__  # Enum's own is written in Python, and every failure is looked up in a table

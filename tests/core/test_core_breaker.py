@@ -3,21 +3,23 @@
 import itertools
 
 import hypothesis.strategies as st
+import msgspec
 import pytest
 from core_shared import BAD, OK, fleet_of, place, task_of, trip
-from hypothesis import given
+from hypothesis import given, settings
 
 from fairlead.domain import Model, Node, Outcome, Task
 from fairlead.engine.decision import Decision
 from fairlead.engine.events import CircuitChanged
 from fairlead.engine.fleet import Fleet, FleetSettings
-from fairlead.errors import ConfigError, NoCandidateError
+from fairlead.errors import ConfigError, FairleadError, NoCandidateError
 from fairlead.health import Breaker, Cause, Circuit, CircuitBreakerConfig
 from fairlead.health.breaker import TRANSITIONS
 from fairlead.routing import make_strategy
 
 CLOSED, OPEN, HALF = Circuit.CLOSED, Circuit.OPEN, Circuit.HALF_OPEN
 CONFIG = CircuitBreakerConfig()
+STEPS = ["failed", "succeeded", "waited", "checked", "force_closed"]
 
 
 def breaker_in(state: Circuit) -> Breaker:
@@ -34,6 +36,7 @@ def breaker_in(state: Circuit) -> Breaker:
 EXPECTED = {
     (CLOSED, Cause.TRIPPED): OPEN,
     (OPEN, Cause.WAITED): HALF,
+    (OPEN, Cause.CHECKED): HALF,
     (HALF, Cause.RELAPSED): OPEN,
     (HALF, Cause.RECOVERED): CLOSED,
     (CLOSED, Cause.FORCED): CLOSED,
@@ -53,6 +56,8 @@ def provoke(breaker: Breaker, cause: Cause) -> Cause | None:
             found = [breaker.succeeded(50.0) for _ in range(CONFIG.success_threshold)]
         case Cause.WAITED:
             found = [breaker.waited(breaker.reopens_at_s)]
+        case Cause.CHECKED:
+            found = [breaker.checked(50.0)]
         case Cause.FORCED:
             found = [breaker.force_closed(50.0)]
     return next((one for one in found if one is not None), None)
@@ -108,7 +113,7 @@ def test_after_a_relapse_the_successes_before_it_do_not_count() -> None:
     assert breaker.state is HALF
 
 
-@given(st.lists(st.tuples(st.sampled_from(["failed", "succeeded", "waited", "force_closed"]), st.floats(0, 20))))
+@given(st.lists(st.tuples(st.sampled_from(STEPS), st.floats(0, 20))))
 def test_whatever_happens_each_change_is_in_the_table(steps: list[tuple[str, float]]) -> None:
     breaker, now_s = Breaker(CONFIG), 0.0
     for step, by_s in steps:
@@ -124,6 +129,51 @@ def test_whatever_happens_each_change_is_in_the_table(steps: list[tuple[str, flo
 def test_thresholds_are_above_zero(name: str, value: int) -> None:
     with pytest.raises(ConfigError, match=rf"circuit_breaker\.{name} must be above 0"):
         CircuitBreakerConfig(**{name: value})
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(STEPS), st.floats(0, 20)), max_size=30),
+    st.lists(st.tuples(st.sampled_from(STEPS), st.floats(0, 20)), max_size=30),
+)
+@settings(derandomize=True, deadline=None)
+def test_it_goes_on_after_a_restart_as_if_there_had_been_none(
+    before: list[tuple[str, float]], after: list[tuple[str, float]]
+) -> None:
+    breaker, now_s = Breaker(CONFIG), 0.0
+    for step, by_s in before:
+        now_s += by_s
+        getattr(breaker, step)(now_s)
+    restarted = Breaker(CONFIG)
+    restarted.take_over(msgspec.json.decode(msgspec.json.encode(breaker.kept())))
+    for step, by_s in after:
+        now_s += by_s
+        assert getattr(restarted, step)(now_s) == getattr(breaker, step)(now_s)
+        assert restarted.kept() == breaker.kept()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        None,
+        [],
+        "open",
+        {},
+        {"state": "ajar"},
+        {"opened_at_s": "now"},
+        {"opened_at_s": -1.0},
+        {"opened_at_s": float("nan")},
+        {"failures_in_a_row": -1},
+        {"successes": 1.5},
+        {"successes": None},
+    ],
+)
+def test_a_damaged_document_is_refused_and_changes_nothing(damage: object) -> None:
+    breaker = breaker_in(OPEN)
+    before = breaker.kept()
+    damaged = {**before, **damage} if isinstance(damage, dict) and damage else damage
+    with pytest.raises(FairleadError, match="circuit breaker is damaged"):
+        breaker.take_over(damaged)
+    assert breaker.kept() == before
 
 
 # -- in a fleet

@@ -257,7 +257,7 @@ def test_a_second_begin_takes_no_second_lease() -> None:
 def test_an_answer_that_comes_while_waiting_ends_nothing() -> None:
     dispatch = dispatch_of(fleet_of("a"))
     dispatch.begin(0.0)
-    until_s = waits_until(dispatch.fail(Fault.TIMEOUT, 0.0, 0.1))
+    until_s = waits_until(dispatch.fail(Fault.UNAVAILABLE, 0.0, 0.1))
     assert dispatch.complete(OK, 0.01) == DONE
     assert until_s is not None
     assert sent_to(dispatch.resume(until_s)) == "a"

@@ -372,7 +372,7 @@ def test_a_slow_reader_makes_the_last_node_wait() -> None:
             await one.head()
             (exchange,) = running.orchestrator.in_flight
             one.reader._transport.pause_reading()  # type: ignore[attr-defined]  # the stream itself would go on
-            await until(lambda: exchange._is_pressed, 10.0)
+            await until(lambda: exchange.attempt is not None and exchange.attempt._is_pressed, 10.0)
             one.reader._transport.resume_reading()  # type: ignore[attr-defined]
             size = 0
             while chunk := await one.chunk():

@@ -100,7 +100,7 @@ def test_a_rescue_is_special() -> None:
     store = FakeStore()
     recorder = Recorder(store)
     rescued: Any = exchange(n_decisions=2)
-    recorder.on_attempt_failed(rescued, Fault.TRANSPORT, ErrorInfo(502, "broke"))
+    recorder.on_attempt_failed(rescued, rescued.decisions[-1], Fault.TRANSPORT, ErrorInfo(502, "broke"))
     recorder.on_finished(rescued)
     (row,) = store.rows
     assert row.is_special
@@ -121,7 +121,7 @@ def test_a_node_that_quotes_the_prompt_does_not_bring_it_to_the_disk(tmp_path: P
     with opened(tmp_path / "state.db", log_prompts=policy) as store:
         recorder = Recorder(store)
         rescued: Any = exchange(n_decisions=2)
-        recorder.on_attempt_failed(rescued, Fault.TRANSPORT, quoting)
+        recorder.on_attempt_failed(rescued, rescued.decisions[-1], Fault.TRANSPORT, quoting)
         recorder.on_finished(rescued)
         assert store.flush()
         (failure,) = store.decisions()[0].factors["failures"]

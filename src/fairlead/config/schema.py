@@ -9,7 +9,7 @@ from msgspec.structs import force_setattr
 
 from fairlead.admission.config import QueueConfig
 from fairlead.balancing.config import LoadBalancerConfig
-from fairlead.config.addresses import host_and_port, is_ollama_url, parse_listen, tidy_url
+from fairlead.config.addresses import host_and_port, is_ollama_url, parse_listen, split_url, tidy_url
 from fairlead.config.secret import Secret
 from fairlead.domain import Capacity, Model, Node, Price, TaskCategory
 from fairlead.domain.rescue import Continuation, Rescue
@@ -153,9 +153,17 @@ class NodeConfig(_Part, frozen=True, kw_only=True):
             name=self.name,
             weight=self.weight,
             region=self.region,
-            failure_domain=self.failure_domain,
+            failure_domain=self.failure_domain or _host(self.url),
             capacity=self.capacity,
         )
+
+
+def _host(url: str | None) -> str | None:
+    """Return the host of an address: nodes on one host fail together."""
+    try:
+        return None if url is None else split_url(url).hostname
+    except ValueError:
+        return None
 
 
 class ModelConfig(_Part, frozen=True, kw_only=True):

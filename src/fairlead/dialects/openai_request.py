@@ -57,6 +57,7 @@ class _Completion(msgspec.Struct, gc=False):
 class _Embedding(msgspec.Struct, gc=False):
     model: str
     input: str | list[str | int | list[int]]
+    encoding_format: str | None = None
 
 
 _chat_decoder = msgspec.json.Decoder(_Chat)

@@ -12,6 +12,7 @@ from fairlead.engine.lineup import Lineup, models_of
 from fairlead.engine.node_state import NodeState
 from fairlead.errors import DuplicateModelError, FairleadError, UnknownModelError
 from fairlead.health import CircuitBreakerConfig
+from fairlead.health.config import HealthConfig
 from fairlead.routing.candidate import Candidate
 from fairlead.routing.contract import Pool
 from fairlead.routing.filters import Rejection
@@ -28,6 +29,7 @@ class FleetSettings(msgspec.Struct, frozen=True):
     probe_ttl_s: float | None = None
     """Of a lease on a half-open node; None: the breaker's own timeout."""
     breaker: CircuitBreakerConfig = CircuitBreakerConfig()
+    health: HealthConfig = HealthConfig()
     max_node_utilization: float = 1.0
     """Share of a node that `batch` work leaves free, and other work where it can."""
     counts_tokens: bool = False
@@ -106,6 +108,9 @@ class Directory:
     def _joined(self, state: NodeState, now_s: float) -> None:
         """Take note of a node that was not there before."""
 
+    def _left(self, node: str) -> None:
+        """Take note of a node that serves nothing any more."""
+
     def remove(self, model: str, node: str, now_s: float) -> None:
         """Take a model off a node. Its leases end by themselves. Raises UnknownModelError when it is not there."""
         if node not in self._by_model.get(model, {}):
@@ -118,9 +123,34 @@ class Directory:
             del self.nodes[node]
             self.allocator.forget(node)
             self._on_probation.discard(node)
+            self._left(node)
         self._lineups.clear()
         self._look_for_limits()
         self.outbox.append(FleetChanged(at_s=now_s, model=model, node=node, joined=False))
+
+    def update(self, model: Model, node: Node, now_s: float) -> None:
+        """Take over what is said of a registered model and its node now; evidence, circuit and leases stay.
+
+        Raises UnknownModelError when that pair is not there.
+        """
+        del now_s  # nothing begins anew
+        if node.name not in self._by_model.get(model.name, {}):
+            raise UnknownModelError(f"model {model.name!r} is not registered on node {node.name!r}")
+        state = self.nodes[node.name]
+        self._by_model[model.name][node.name].renew(model, node)
+        if state.node != node:
+            state.node = node
+            state.account.resize(node.capacity)
+            for candidate in state.candidates.values():
+                candidate.renew(candidate.model, node)
+        self._lineups.clear()
+        self._look_for_limits()
+
+    def rename(self, groups: Mapping[str, Sequence[str]], fallbacks: Mapping[str, Sequence[str]]) -> None:
+        """Let these names, and no others, stand for several models, and these models stand in."""
+        self._groups = {name: tuple(members) for name, members in groups.items()}
+        self._fallbacks = {name: tuple(models) for name, models in fallbacks.items()}
+        self._lineups.clear()
 
     def name_group(self, name: str, members: Sequence[str]) -> None:
         """Let a name stand for several models."""

@@ -3,19 +3,23 @@
     begin() ---> Send ---- complete() --> Done
                   |  ^
            fail() |  | (another candidate, or the same after a Wait)
-                  v  |
+         rescue() v  |
                  Wait -- resume() --> Send | Wait | Refuse          cancel(): Done, from anywhere
 
+    Send ... hedge() --> Send (a rival) ... won() | lost(): one of the two goes on
+
 The owner does what an action says and reports what happened; the dispatch never looks at a clock. Never is the same
-node asked twice while another is left; `Retry-After` is honoured; repeats of work that a node may have begun are paid
-for from the retry budget, except where that node's circuit has since opened.
+node asked twice while another is left, and one that was silent not at all; `Retry-After` is honoured; repeats of work
+that a node may have begun are paid for from the retry budget, except where that node's circuit has since opened.
 """
 
+from collections.abc import Collection, Iterator
 from enum import StrEnum
 
 import msgspec
 
 from fairlead.domain import Outcome, Task
+from fairlead.domain.rescue import Rescue
 from fairlead.engine.decision import Decision
 from fairlead.engine.faults import TREATMENTS, Blame
 from fairlead.engine.fleet import Fleet
@@ -85,10 +89,14 @@ class Dispatch:
         "_fault",
         "_fleet",
         "_min_context",
+        "_only",
         "_policy",
+        "_rescue",
+        "_silent",
         "_spared",
         "_strategy",
         "_tried",
+        "_unable",
         "_waits_since_s",
         "attempts",
         "begun_s",
@@ -97,6 +105,7 @@ class Dispatch:
         "phase",
         "queued_s",
         "repeats",
+        "rival",
         "task",
     )
 
@@ -110,8 +119,16 @@ class Dispatch:
         self._strategy = strategy
         self._tried: set[str] = set()
         self._spared: set[str] = set()
+        self._silent: set[str] = set()
+        """Nodes that took a request and never answered."""
         self._min_context = 0
         self._fault: Fault | None = None
+        self._rescue = Rescue.NONE
+        """Who may finish the answer that the caller has a part of."""
+        self._only = ""
+        """The model that said that part."""
+        self._unable: Collection[str] = ()
+        """Nodes that would have to say it all again."""
         self.attempts = 0
         """Nodes asked so far."""
         self.repeats = 0
@@ -123,6 +140,8 @@ class Dispatch:
         """What it counts for in its tenant's share; 0 while it was not let in."""
         self._waits_since_s: float | None = None
         self.decision: Decision | None = None
+        self.rival: Decision | None = None
+        """The second of two attempts at once."""
         self.phase = Phase.NEW
 
     def begin(self, now_s: float) -> Action:
@@ -143,7 +162,7 @@ class Dispatch:
     def give_way(self, now_s: float) -> None:
         """Give the node back to more urgent work, before anything of the answer came, and wait for room."""
         if self.phase is Phase.SENT:
-            self._settle(None, now_s)
+            self._settle_all(now_s)
             self._waits_since_s = now_s
             self.phase = Phase.WAITING
 
@@ -171,15 +190,16 @@ class Dispatch:
 
     def complete(self, outcome: Outcome, now_s: float) -> Action:
         """The answer is whole."""
-        if self.phase is not Phase.SENT:
+        if self.phase is not Phase.SENT or self.decision is None:
             return DONE
-        self._settle(outcome, now_s)
+        self._settle(self.decision, outcome, now_s)
+        self._settle(self.rival, None, now_s)
         return self._over()
 
     def cancel(self, now_s: float) -> Action:
         """The caller went away: give back what is held, blame nobody."""
         if self.phase is Phase.SENT:
-            self._settle(None, now_s)
+            self._settle_all(now_s)
         self._waited(now_s)
         return self._over()
 
@@ -187,13 +207,82 @@ class Dispatch:
         self, fault: Fault, now_s: float, latency_s: float, retry_after_s: float | None = None, is_relayed: bool = False
     ) -> Action:
         """The attempt failed. `is_relayed` says that the caller has part of the answer, so it cannot begin anew."""
-        if self.phase is not Phase.SENT or self.decision is None:
+        decision = self.decision
+        if self.phase is not Phase.SENT or decision is None:
             return DONE
+        retry_after_s = self._blame(decision, fault, now_s, latency_s, retry_after_s)
         treatment = TREATMENTS[fault]
-        candidate = self.decision.candidate
+        may_go_on = treatment.moves_on and not is_relayed and self._may_repeat(treatment.is_budgeted, now_s)
+        return self._next(now_s, fault, retry_after_s) if may_go_on else self._refuse(fault)
+
+    def rescue(self, fault: Fault, now_s: float, latency_s: float, who: Rescue, unable: Collection[str] = ()) -> Action:
+        """The answer broke after the caller got part of it: let another node finish it.
+
+        `unable` names nodes that would have to say it all again, and are asked last.
+        """
+        decision = self.decision
+        if self.phase is not Phase.SENT or decision is None:
+            return DONE
+        retry_after_s = self._blame(decision, fault, now_s, latency_s, None)
+        if who is Rescue.NONE or not TREATMENTS[fault].moves_on or not self._may_repeat(True, now_s):
+            return self._refuse(fault)
+        self._rescue, self._unable = who, unable
+        self._only = self._only or decision.candidate.model.name
+        return self._next(now_s, fault, retry_after_s)
+
+    # -- two at once
+
+    def hedge(self, now_s: float) -> Action:
+        """The first token is late: ask a second node as well, if one is free. Done: there is none."""
+        if self.phase is not Phase.SENT or self.decision is None or self.rival is not None:
+            return DONE
+        others = {*self._tried, self.decision.candidate.node.name}
+        try:
+            self.rival = self._fleet.decide(
+                self.task, now_s, self.attempts + 1, others, self._min_context, self._strategy
+            )
+        except RoutingError:
+            return DONE
+        self.attempts += 1
+        return Send(self.rival)
+
+    def is_under_way(self, decision: Decision) -> bool:
+        """Tell whether an attempt is one of those that are being made now."""
+        return self.phase is Phase.SENT and (decision is self.decision or decision is self.rival)
+
+    def won(self, decision: Decision, now_s: float) -> Decision | None:
+        """One of two attempts answers: the other gives its lease back, and is returned. None: there was only one."""
+        if self.rival is None:
+            return None
+        loser = self.decision if decision is self.rival else self.rival
+        self._settle(loser, None, now_s)
+        self.decision, self.rival = decision, None
+        return loser
+
+    def lost(
+        self, decision: Decision, fault: Fault, now_s: float, latency_s: float, retry_after_s: float | None = None
+    ) -> bool:
+        """One of two attempts failed: the other goes on alone. False where there is only one: it has to `fail`."""
+        if self.rival is None or self.phase is not Phase.SENT:
+            return False
+        self._blame(decision, fault, now_s, latency_s, retry_after_s)
+        if decision is self.decision:
+            self.decision = self.rival
+        self.rival = None
+        return True
+
+    # -- inside
+
+    def _blame(
+        self, decision: Decision, fault: Fault, now_s: float, latency_s: float, retry_after_s: float | None
+    ) -> float | None:
+        """Let an attempt's failure count for who is at fault; returns when its node may be asked again."""
+        treatment = TREATMENTS[fault]
+        candidate = decision.candidate
+        name = candidate.node.name
         is_blamed = treatment.blame is Blame.NODE
         outcome = Outcome(False, latency_s, self.task.category, fault=fault) if is_blamed else None
-        self._settle(outcome, now_s)
+        self._settle(decision, outcome, now_s)
         if treatment.blame is Blame.PAIR:
             self._fleet.block(candidate, fault, now_s + BLOCK_S, now_s)
         if fault is Fault.RATE_LIMITED:
@@ -201,14 +290,13 @@ class Dispatch:
             self._fleet.cool(candidate, now_s + retry_after_s, now_s)
         if fault is Fault.CONTEXT:
             self._min_context = (candidate.model.context_tokens or self._min_context) + 1
+        if fault is Fault.TIMEOUT:
+            self._silent.add(name)
         self._fault = fault
-        self._tried.add(candidate.node.name)
+        self._tried.add(name)
         if fault is Fault.NOT_FOUND or (fault is Fault.CONTEXT and candidate.model.context_tokens is not None):
-            self._spared.add(candidate.node.name)
-        may_go_on = treatment.moves_on and not is_relayed and self._may_repeat(treatment.is_budgeted, now_s)
-        return self._next(now_s, fault, retry_after_s) if may_go_on else self._refuse(fault)
-
-    # -- inside
+            self._spared.add(name)
+        return retry_after_s
 
     def _waited(self, now_s: float) -> None:
         if self._waits_since_s is not None:
@@ -230,18 +318,37 @@ class Dispatch:
         return state is not None and state.breaker.state is not Circuit.CLOSED
 
     def _next(self, now_s: float, fault: Fault | None = None, retry_after_s: float | None = None) -> Action:
-        try:
-            decision = self._fleet.decide(
-                self.task, now_s, self.attempts + 1, self._tried, self._min_context, self._strategy
-            )
-        except NoCandidateError as error:
-            return self._nobody_left(error, now_s, fault, retry_after_s)
-        except RoutingError as error:
-            return self._refuse(fault, error)
-        self.decision = decision
-        self.attempts += 1
-        self.phase = Phase.SENT
-        return Send(decision)
+        nobody: NoCandidateError | None = None
+        for only, others in self._ways():
+            try:
+                decision = self._fleet.decide(
+                    self.task, now_s, self.attempts + 1, others, self._min_context, self._strategy, only
+                )
+            except NoCandidateError as error:
+                nobody = error
+            except RoutingError as error:
+                return self._refuse(fault, error)
+            else:
+                self.decision = decision
+                self.attempts += 1
+                self.phase = Phase.SENT
+                return Send(decision)
+        if nobody is None:
+            return self._refuse(fault)
+        return self._nobody_left(nobody, now_s, fault, retry_after_s)
+
+    def _ways(self) -> Iterator[tuple[str | None, Collection[str]]]:
+        """Give whom to ask: one model alone, or whatever was asked for (None), and who is not to be asked.
+
+        A broken answer goes to who can go on from it, then to who may say the same again, and to another model last.
+        """
+        if self._rescue is Rescue.NONE:
+            yield None, self._tried
+            return
+        for only in (self._only, None) if self._rescue is Rescue.ANY_MODEL else (self._only,):
+            if not self._tried.issuperset(self._unable):
+                yield only, self._tried.union(self._unable)
+            yield only, self._tried
 
     def _nobody_left(
         self, error: NoCandidateError, now_s: float, fault: Fault | None, retry_after_s: float | None
@@ -259,13 +366,13 @@ class Dispatch:
             return self._next(now_s, fault, retry_after_s)
         if fault is None or not TREATMENTS[fault].is_budgeted:
             return self._refuse(fault or self._fault, error)
-        if self._has_opened() and retry_after_s is None:
+        if (self._has_opened() and retry_after_s is None) or self._tried <= self._silent:
             return self._refuse(fault, error)
         until_s = now_s + self._pause_s(retry_after_s)
         deadline_s = self.task.deadline_s
         if until_s - now_s > self._policy.max_wait_s or (deadline_s is not None and until_s >= deadline_s):
             return self._refuse(fault, error)
-        self._tried.clear()
+        self._tried.intersection_update(self._silent)
         self.phase = Phase.WAITING
         return Wait(until_s)
 
@@ -274,11 +381,16 @@ class Dispatch:
         jitter = Draw(self._fleet.settings.seed, self.task.key, -self.attempts).unit()
         return max(retry_after_s or 0.0, backoff_s * (0.5 + 0.5 * jitter))
 
-    def _settle(self, outcome: Outcome | None, now_s: float) -> None:
-        if self.decision is not None:
-            self._fleet.settle(self.decision.lease, self.decision.candidate, outcome, now_s)
-            if self.decision.is_cold and outcome is not None and outcome.first_token_s is not None:
-                self._fleet.loaded(self.decision.candidate, outcome.first_token_s)
+    def _settle_all(self, now_s: float) -> None:
+        self._settle(self.decision, None, now_s)
+        self._settle(self.rival, None, now_s)
+        self.rival = None
+
+    def _settle(self, decision: Decision | None, outcome: Outcome | None, now_s: float) -> None:
+        if decision is not None:
+            self._fleet.settle(decision.lease, decision.candidate, outcome, now_s)
+            if decision.is_cold and outcome is not None and outcome.first_token_s is not None:
+                self._fleet.loaded(decision.candidate, outcome.first_token_s)
 
     def _refuse(self, fault: Fault | None, error: RoutingError | None = None) -> Action:
         self.phase = Phase.OVER

@@ -8,6 +8,7 @@ strategy picks -> the ledger leases; refused, the next is tried.
 import heapq
 from collections import Counter
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from fairlead.allocation import Lease
 from fairlead.allocation.allocator import ResourceAllocator
@@ -19,20 +20,23 @@ from fairlead.engine.events import (
     CircuitChanged,
     LeasesExpired,
     NodeCooling,
+    NodeDraining,
     PairBlocked,
     StrategyChanged,
 )
+from fairlead.engine.fleet_health import FleetHealth
 from fairlead.engine.lessor import FREELY, Lessor, Terms, is_room_in_all
 from fairlead.engine.node_state import NodeState
 from fairlead.engine.refusal import all_ruled_out, nothing_there
 from fairlead.engine.residence import Residence
 from fairlead.errors import (
     BadRequestError,
+    FairleadError,
     Fault,
     NoCandidateError,
     RoutingError,
 )
-from fairlead.health import Cause, Circuit
+from fairlead.health import Breaker, Cause, Circuit
 from fairlead.load.signal import reported
 from fairlead.load.slow_start import warmth
 from fairlead.rng import Draw
@@ -69,8 +73,11 @@ class Fleet(Directory):
         self.lessor = Lessor(self.allocator, settings.max_node_utilization, counts_tokens=settings.counts_tokens)
         self._due: list[tuple[float, int, NodeState]] = []
         self._residence = Residence(self.nodes, self.ledger)
+        self.health = FleetHealth(self.nodes, settings.health)
         self.version = 0
         """Rises with everything that is learnt."""
+        self._kept_circuits: dict[str, object] = {}
+        """What was kept of the circuits of nodes that have not joined yet."""
 
     # -- the step that decides
 
@@ -92,17 +99,19 @@ class Fleet(Directory):
         tried: Collection[str] = (),
         min_context: int = 0,
         strategy: Strategy | None = None,
+        only: str | None = None,
     ) -> Decision:
         """Pick a candidate and lease a slot on it, in one step.
 
-        `tried` names nodes that are not to be asked again; `min_context` is what a context must hold at least.
+        `tried` names nodes that are not to be asked again, and those that share their fate come last; `min_context` is
+        what a context must hold at least; `only` is the one model that may do it, whatever was asked for.
         Raises NoModelError when nothing by that name is registered, NoCandidateError when every candidate is ruled out.
         """
         if self._due and self._due[0][0] <= now_s:
             self.tick(now_s)
         strategy = strategy or self.strategy
         lineup = self._lineups.get(task.model)
-        is_usual = not tried and not self._residence.is_told
+        is_usual = not tried and only is None and not self._residence.is_told
         if lineup is not None and lineup.pool is not None and is_usual and lineup.suits(task, min_context):
             models = self._rank(task, lineup.models, now_s, attempt) if len(lineup.models) > 1 else None
             pool = lineup.pool if models is None else lineup.tier(models.tiers[0]) or lineup.pool
@@ -111,7 +120,8 @@ class Fleet(Directory):
                 decision = self._choose(strategy, task, pool, lineup.rejected, now_s, attempt, models, terms)
                 if decision is not None:
                     return decision
-        return self._decide_narrowly(task, now_s, attempt, tried, min_context, strategy)
+        names = (task.model, *self._fallbacks.get(task.model, ())) if only is None else (only,)
+        return self._decide_narrowly(names, task, now_s, attempt, tried, min_context, strategy)
 
     def would_fit(self, task: Task, lease: Lease, now_s: float, min_context: int = 0) -> bool:
         """Tell whether a task would find room on a lease's node if that were given back."""
@@ -134,13 +144,20 @@ class Fleet(Directory):
         return sum(one.latency_sum_s for one in known) / count if count else None
 
     def _decide_narrowly(
-        self, task: Task, now_s: float, attempt: int, tried: Collection[str], min_context: int, strategy: Strategy
+        self,
+        names: Sequence[str],
+        task: Task,
+        now_s: float,
+        attempt: int,
+        tried: Collection[str],
+        min_context: int,
+        strategy: Strategy,
     ) -> Decision:
         """Decide where some of the pool is ruled out, going on to the models that may stand in."""
         rejected: list[Rejection] = []
         unmet: NoCandidateError | None = None
         waits: list[float] = []
-        for name in (task.model, *self._fallbacks.get(task.model, ())):
+        for name in names:
             lineup = self.lineup(name)
             rejected.extend(lineup.rejected)
             try:
@@ -153,7 +170,8 @@ class Fleet(Directory):
                 pool = tier and self._qualified(tier, task, tried, min_context, rejected)
                 if pool is None:
                     continue
-                for part in self._residence.tiers(pool, rejected):
+                apart = self._apart(pool, tried) if tried else [pool]
+                for part in [one for each in apart for one in self._residence.tiers(each, rejected)]:
                     decision = self._place(strategy, task, part, rejected, now_s, attempt, models)
                     if decision is not None:
                         return decision
@@ -250,6 +268,18 @@ class Fleet(Directory):
             return pool
         return Pool(pool.key, fit) if fit else None
 
+    def _apart(self, pool: Pool, tried: Collection[str]) -> list[Pool]:
+        """Part a pool by how little its nodes share with those that failed: a host counts for more than a region."""
+        failed = [self.nodes[name].node for name in tried if name in self.nodes]
+        fates = {node.fate for node in failed}
+        regions = {node.region for node in failed} - {None}
+        shares = [(one.node.fate in fates, one.node.region in regions) for one in pool.candidates]
+        kinds = sorted(set(shares))
+        if len(kinds) == 1:
+            return [pool]
+        parts = [[one for one, share in zip(pool.candidates, shares, strict=True) if share == kind] for kind in kinds]
+        return [Pool(pool.key, part) for part in parts]
+
     def _refusal(
         self, task: Task, rejected: Sequence[Rejection], now_s: float, waits: Sequence[float] = ()
     ) -> RoutingError:
@@ -285,11 +315,43 @@ class Fleet(Directory):
         state = self.nodes.get(candidate.node.name)
         if state is None:  # it left the fleet meanwhile
             return
+        self.health.learn(state, outcome, now_s)
         breaker = state.breaker
         before = breaker.state
+        if lease is not None and not outcome.success and self._is_of_old(lease, state):
+            return
         if before is Circuit.HALF_OPEN and lease is not None and not lease.is_probe:
             return
         cause = breaker.succeeded(now_s) if outcome.success else breaker.failed(now_s)
+        if cause is not None:
+            self._circuit_changed(state, before, cause, now_s)
+
+    def _is_of_old(self, lease: Lease, state: NodeState) -> bool:
+        """Tell whether a task was sent before its node recovered: its failure proves nothing now."""
+        recovered_at_s = self.health.monitor.recovered_at_s(state.node.name)
+        return recovered_at_s is not None and lease.taken_s < recovered_at_s
+
+    def review_health(self, now_s: float) -> None:
+        """Judge every node once a second, and leave out or rank lower who does not fare well."""
+        if not self.health.is_due(now_s):
+            return
+        sole = frozenset(next(iter(by_node)) for by_node in self._by_model.values() if len(by_node) == 1)
+        before = {name: (one.is_ejected, one.is_unreachable, one.health_share) for name, one in self.nodes.items()}
+        self.outbox.extend(self.health.review(now_s, sole))
+        for name, state in self.nodes.items():
+            if before[name] != (state.is_ejected, state.is_unreachable, state.health_share):
+                if before[name][0] and not state.is_ejected:
+                    self._begin_slowly(state, now_s)
+                state.weigh()
+                self._lineups.clear()
+
+    def checked(self, node: str, is_well: bool, now_s: float, why: str = "") -> None:
+        """Note what came of asking a node whether it is there. One that is back is probed at once."""
+        state = self.nodes.get(node)
+        if state is None or not self.health.monitor.checked(node, is_well, now_s, why):
+            return
+        before = state.breaker.state
+        cause = state.breaker.checked(now_s)
         if cause is not None:
             self._circuit_changed(state, before, cause, now_s)
 
@@ -374,9 +436,12 @@ class Fleet(Directory):
         node = state.node.name
         self.outbox.append(PairBlocked(at_s=now_s, model=name, node=node, fault=fault.value, until_s=until_s))
 
-    def drain(self, node: str, draining: bool = True) -> None:
+    def drain(self, node: str, draining: bool = True, now_s: float = 0.0) -> None:
         """Give a node no further tasks, or take it back into service."""
-        self.nodes[node].is_draining = draining
+        state = self.nodes[node]
+        if state.is_draining != draining:
+            state.is_draining = draining
+            self.outbox.append(NodeDraining(at_s=now_s, node=node, is_draining=draining))
         self._lineups.clear()
 
     def force_recovery(self, node: str, now_s: float) -> None:
@@ -384,6 +449,8 @@ class Fleet(Directory):
         state = self.nodes[node]
         state.cooling_until_s = None
         state.blocked.clear()
+        self.health.monitor.forgive(node)
+        state.is_ejected = state.is_unreachable = False
         before = state.breaker.state
         cause = state.breaker.force_closed(now_s)
         if cause is not None:
@@ -404,6 +471,37 @@ class Fleet(Directory):
         self.strategy.forget()
         if self.engine is not None:
             self.engine.forget()
+
+    def kept_circuits(self) -> dict[str, object]:
+        """Return the state of every node's circuit, and who was left out as an outlier, as plain data."""
+        circuits = {name: state.breaker.kept() for name, state in self.nodes.items()}
+        return {"circuits": self._kept_circuits | circuits, "ejections": self.health.monitor.kept()}
+
+    def take_over_circuits(self, kept: Any, now_s: float) -> None:
+        """Become what `kept_circuits` gave; nodes that join later find theirs. Raises FairleadError for other data."""
+        if not isinstance(kept, dict) or not isinstance(kept.get("circuits"), dict):
+            raise FairleadError("the kept circuits are damaged (no mapping of nodes)")
+        for circuit in kept["circuits"].values():
+            Breaker(self.settings.breaker).take_over(circuit)
+        self.health.monitor.take_over(kept.get("ejections"))
+        for name, circuit in kept["circuits"].items():
+            state = self.nodes.get(name)
+            if state is None:
+                self._kept_circuits[str(name)] = circuit
+            else:
+                self._restore_circuit(state, circuit, now_s)
+
+    def _restore_circuit(self, state: NodeState, kept: object, now_s: float) -> None:
+        """Go on where a node's circuit stood; what was half open is probed anew."""
+        breaker = state.breaker
+        breaker.take_over(kept)
+        if breaker.state is Circuit.OPEN:
+            self._wait_for(state, breaker.reopens_at_s)
+        elif breaker.state is Circuit.HALF_OPEN:
+            state.account.probe_limit = self.settings.breaker.half_open_requests
+            self._on_probation.add(state.node.name)
+        self._lineups.clear()
+        self.tick(now_s)
 
     def expire(self, now_s: float) -> list[Lease]:
         """Take back the leases whose owners vanished, and tell of them."""
@@ -445,8 +543,14 @@ class Fleet(Directory):
                 self._warm(state, now_s)
         self._lineups.clear()
 
+    def _left(self, node: str) -> None:
+        self.health.monitor.leave(node)
+
     def _joined(self, state: NodeState, now_s: float) -> None:
         """Let a node that joins a fleet at work begin slowly: what is there from the start has its share at once."""
+        self.health.monitor.join(state.node.name)
+        if (kept := self._kept_circuits.pop(state.node.name, None)) is not None:
+            self._restore_circuit(state, kept, now_s)
         if self._first_joined_s is None:
             self._first_joined_s = now_s
         elif now_s - self._first_joined_s > START_S:
@@ -460,12 +564,11 @@ class Fleet(Directory):
     def _warm(self, state: NodeState, now_s: float) -> None:
         since_s, window_s = state.warms_since_s, self.settings.slow_start_s
         if since_s is None or now_s - since_s >= window_s:
-            state.warms_since_s, state.account.warmth = None, 1.0
+            state.warms_since_s, state.warmth = None, 1.0
         else:
-            state.account.warmth = warmth(since_s, now_s, window_s)
+            state.warmth = warmth(since_s, now_s, window_s)
             self._wait_for(state, now_s + window_s / WARM_STEPS)
-        for candidate in state.candidates.values():
-            candidate.reweigh()
+        state.weigh()
         self._lineups.clear()
 
     def _circuit_changed(self, state: NodeState, before: Circuit, cause: Cause, now_s: float) -> None:

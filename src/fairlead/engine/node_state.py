@@ -18,11 +18,15 @@ class NodeState:
         "breaker",
         "candidates",
         "cooling_until_s",
+        "health_share",
         "is_draining",
+        "is_ejected",
+        "is_unreachable",
         "node",
         "report",
         "residency",
         "warms_since_s",
+        "warmth",
     )
 
     def __init__(self, node: Node, breaker: CircuitBreakerConfig, account: Account) -> None:
@@ -36,10 +40,30 @@ class NodeState:
         """What the node told of itself last."""
         self.residency: Residency | None = None
         """Which models it holds in memory; None where it does not tell."""
+        self.is_ejected = False
+        """Left out because it fails much more than its peers."""
+        self.is_unreachable = False
+        """Left out because it does not even answer when asked how it is."""
+        self.health_share = 1.0
+        """What it weighs, against what it would if it were well."""
+        self.warmth = 1.0
+        """What it weighs while it begins slowly."""
         self.warms_since_s: float | None = None
         """Since when it gets its share back, after it joined or recovered."""
         self.blocked: dict[str, float] = {}
         """Models that this node refuses, and until when."""
+
+    @property
+    def has_queue(self) -> bool:
+        """Whether tasks waited inside the node when it was asked last, so that first tokens are late for a reason."""
+        report = self.report
+        return report is not None and bool(report.waiting)
+
+    def weigh(self) -> None:
+        """Let its candidates count as much as it has warmed up and is well."""
+        self.account.warmth = self.warmth * self.health_share
+        for candidate in self.candidates.values():
+            candidate.reweigh()
 
     def hear(self, report: NodeReport) -> None:
         """Take over what the node told of itself."""
@@ -63,4 +87,8 @@ class NodeState:
             return Reason.COOLING
         if self.is_draining:
             return Reason.DRAINING
+        if self.is_unreachable:
+            return Reason.DOWN
+        if self.is_ejected:
+            return Reason.EJECTED
         return Reason.BLOCKED if candidate.model.name in self.blocked else None

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from fairlead.backends.command_backend import CommandBackend
 from fairlead.backends.contract import Backend
 from fairlead.backends.http_backend import HttpBackend
@@ -10,13 +12,14 @@ from fairlead.backends.simulated_backend import SimulatedBackend
 from fairlead.balancing.balancer import LoadBalancer
 from fairlead.capability.scorer import CapabilityConfig, CapabilityScorer
 from fairlead.categories import detector_named
-from fairlead.config import Config, KeyConfig, LoadMeasure, NodeConfig, NodeKind, Timeouts
+from fairlead.config import Config, KeyConfig, LoadMeasure, NodeConfig, NodeKind, Retries, Timeouts
 from fairlead.config.addresses import is_loopback
 from fairlead.config.known_models import fill
 from fairlead.dialects.contract import Dialect
 from fairlead.discovery import ModelSeen
 from fairlead.domain import Model, read_priority
 from fairlead.domain.priority import FIRST_LEVEL, NORMAL
+from fairlead.domain.rescue import Continuation
 from fairlead.engine.events import Event
 from fairlead.engine.fleet import Fleet, FleetSettings
 from fairlead.engine.retry_budget import RetryPolicy
@@ -27,7 +30,7 @@ from fairlead.gateway.wishes import WishReader
 from fairlead.load.prefix_affinity import PrefixAffinity
 from fairlead.orchestrator.cascade import Cascades
 from fairlead.orchestrator.orchestrator import ModelOrchestrator
-from fairlead.orchestrator.target import CallTimeouts, Target
+from fairlead.orchestrator.target import CallLimits, CallTimeouts, Target
 from fairlead.routing import RoutingSettings, make_strategy
 from fairlead.routing.chains import Cascade
 from fairlead.routing.engine import RoutingEngine
@@ -51,11 +54,11 @@ def build_fleet(config: Config, seen: Seen, now_s: float) -> Fleet:
     return fleet
 
 
-def build_engine(config: Config) -> RoutingEngine:
-    """Return the routing engine that a configuration describes, with nothing learnt."""
+def build_engine(config: Config, scorer: CapabilityScorer | None = None) -> RoutingEngine:
+    """Return the routing engine that a configuration describes, with what a scorer learnt, or with nothing learnt."""
     return RoutingEngine(
         config.routing,
-        CapabilityScorer(CapabilityConfig(half_life_s=config.half_life_s)),
+        scorer or CapabilityScorer(CapabilityConfig(half_life_s=config.half_life_s)),
         cascades=[Cascade(one.name, one.models) for one in config.cascades],
         seed=config.seed,
     )
@@ -71,17 +74,18 @@ def build_gateway(
     recorder = Recorder(store)
     settings = fleet_settings(config)
     routing = routing_settings(config)
-    retries, times = config.retries, config.timeouts
     orchestrator = ModelOrchestrator(
         balancer=LoadBalancer(config.load_balancer),
         fleet=Fleet(make_strategy(config.strategy, routing), settings, build_engine(config)),
         detector=detector_named(config.detector),
-        retries=RetryPolicy(retries.max_attempts, retries.budget_ratio, retries.min_per_second),
-        timeouts=CallTimeouts(times.connect_s, times.first_token_s, times.idle_s, times.total_s),
+        retries=retry_policy(config.retries),
+        timeouts=call_timeouts(config.timeouts),
         queue=config.queue,
         shares=shares_of(config.keys),
         watcher=recorder,
         routing=routing,
+        rescue=config.rescue,
+        hedging=config.hedging,
     )
     orchestrator.bus.subscribe(Event, recorder.on_event)
     for node in config.nodes:
@@ -89,16 +93,26 @@ def build_gateway(
         for model, _ in models_of(config, node, seen):
             orchestrator.add(model, node.to_node(), target)
     _name(orchestrator.fleet, config)
-    guard = Guard(
+    engine = orchestrator.fleet.engine
+    cascades = Cascades(orchestrator, config.cascades, on_step=None if engine is None else engine.record_step)
+    gateway = Gateway(orchestrator, guard_of(config, port), WishReader(routing), recorder, cascades)
+    return gateway, orchestrator, recorder
+
+
+def guard_of(config: Config, port: int) -> Guard:
+    """Return who may ask what of a gateway that listens on `port`."""
+    return Guard(
         [_key(key) for key in config.keys],
         _host_names(config, port),
         config.allow_origins,
         any_host="*" in config.allow_hosts,
         is_private=is_loopback(config.host),
     )
-    engine = orchestrator.fleet.engine
-    cascades = Cascades(orchestrator, config.cascades, on_step=None if engine is None else engine.record_step)
-    return Gateway(orchestrator, guard, WishReader(routing), recorder, cascades), orchestrator, recorder
+
+
+def retry_policy(retries: Retries) -> RetryPolicy:
+    """Return how often a task is tried again."""
+    return RetryPolicy(retries.max_attempts, retries.budget_ratio, retries.min_per_second)
 
 
 def shares_of(keys: Sequence[KeyConfig]) -> dict[str, float]:
@@ -121,6 +135,7 @@ def fleet_settings(config: Config) -> FleetSettings:
         lease_ttl_s=ttl_s,
         probe_ttl_s=ttl_s,
         breaker=config.circuit_breaker,
+        health=config.health,
         max_node_utilization=config.load_balancer.max_node_utilization,
         counts_tokens=config.load_measure is LoadMeasure.TOKENS,
         slow_start_s=config.load_balancer.slow_start_s,
@@ -133,11 +148,20 @@ def routing_settings(config: Config) -> RoutingSettings:
     return RoutingSettings(exploration=config.exploration, load_measure=config.load_measure, prefixes=prefixes)
 
 
-def target_of(config: Config, node: NodeConfig, seen: Seen) -> Target:
-    """Return how a node is reached, and what it calls its models."""
+def target_of(config: Config, node: NodeConfig, seen: Seen, backend: Backend | None = None) -> Target:
+    """Return how a node is reached, by a backend of its own or by one that there is, and what it calls its models."""
     own = node.timeouts.over(config.timeouts)
     names = {model.name: own_name for model, own_name in models_of(config, node, seen) if model.name != own_name}
-    return Target(_backend(node, own), names, own.first_token_s, own.idle_s, own.total_s)
+    timeouts = call_timeouts(own)
+    by_model = {one.name: timeouts.but(CallLimits(**msgspec.structs.asdict(one.timeouts))) for one in config.models}
+    by_model = {name: limits for name, limits in by_model.items() if limits != timeouts}
+    known = None if node.continuation is Continuation.PROBE else node.continuation
+    return Target(backend or _backend(node, own), names, timeouts, by_model, known)
+
+
+def call_timeouts(limits: Timeouts) -> CallTimeouts:
+    """Return the limits of a call that a configuration says."""
+    return CallTimeouts(limits.headers_s, limits.first_token_s, limits.load_s, limits.idle_s, limits.total_s)
 
 
 def models_of(config: Config, node: NodeConfig, seen: Seen) -> list[tuple[Model, str]]:
@@ -156,15 +180,18 @@ def models_of(config: Config, node: NodeConfig, seen: Seen) -> list[tuple[Model,
     return pairs
 
 
+def groups_of(config: Config) -> dict[str, tuple[str, ...]]:
+    """Return what each name stands for that is no model's: groups, aliases and cascades."""
+    aliases = {name: config.groups.get(model, (model,)) for name, model in config.aliases.items()}
+    # cascades, so that lists of models know them; the gateway never asks the fleet for one
+    return {**config.groups, **aliases, **{one.name: one.models for one in config.cascades}}
+
+
 def _name(fleet: Fleet, config: Config) -> None:
-    for name, members in config.groups.items():
+    for name, members in groups_of(config).items():
         fleet.name_group(name, members)
-    for name, model in config.aliases.items():
-        fleet.name_group(name, config.groups.get(model, (model,)))
     for name, models in config.fallbacks.items():
         fleet.name_fallbacks(name, models)
-    for cascade in config.cascades:  # so that lists of models know it; the gateway never asks the fleet for it
-        fleet.name_group(cascade.name, cascade.models)
 
 
 def _backend(node: NodeConfig, limits: Timeouts) -> Backend:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fairlead.clock import monotonic_s
+from fairlead.clock import monotonic_s, steady_s
 from fairlead.config import Config
 from fairlead.engine.fleet import Fleet
 from fairlead.engine.memory import DOCUMENTS, recall, remember
@@ -42,7 +42,7 @@ class Memory:
 
     def recall(self) -> None:
         """Give the fleet what was kept."""
-        recall(self._fleet, {name: self._store.load(name) for name in DOCUMENTS}, self._report)
+        recall(self._fleet, {name: self._store.load(name) for name in DOCUMENTS}, self._report, steady_s())
         self._kept_version = self._fleet.version
 
     def also(self, name: str, snapshot: Callable[[], object], restore: Callable[[Any], None]) -> None:

@@ -1,6 +1,36 @@
-"""Whether a node is fit to be given tasks."""
+"""Whether a node is fit to be given tasks, and what a fleet gives up when too few are."""
 
 from fairlead.health.breaker import Breaker, Cause, Circuit
-from fairlead.health.config import CircuitBreakerConfig
+from fairlead.health.checks import CheckSchedule
+from fairlead.health.config import (
+    CheckingConfig,
+    CircuitBreakerConfig,
+    DegradationConfig,
+    HealthConfig,
+    HedgingConfig,
+)
+from fairlead.health.failover import choose_targets, detect_failover_need
+from fairlead.health.ladder import STEPS, Ladder, Step, StepChange
+from fairlead.health.monitor import Change, HealthMonitor
+from fairlead.health.pressure import Seen
 
-__all__ = ["Breaker", "Cause", "Circuit", "CircuitBreakerConfig"]
+__all__ = [
+    "STEPS",
+    "Breaker",
+    "Cause",
+    "Change",
+    "CheckSchedule",
+    "CheckingConfig",
+    "Circuit",
+    "CircuitBreakerConfig",
+    "DegradationConfig",
+    "HealthConfig",
+    "HealthMonitor",
+    "HedgingConfig",
+    "Ladder",
+    "Seen",
+    "Step",
+    "StepChange",
+    "choose_targets",
+    "detect_failover_need",
+]

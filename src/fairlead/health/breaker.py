@@ -1,16 +1,31 @@
 """The circuit breaker of one node, as a table of transitions.
 
-    closed --tripped--> open --waited--> half_open --recovered--> closed
-                          ^                  |
-                          +-----relapsed-----+         forced: any state --> closed
+    closed --tripped--> open --waited, checked--> half_open --recovered--> closed
+                          ^                           |
+                          +---------relapsed----------+         forced: any state --> closed
 
-`tripped` is `failure_threshold` failures in a row; `waited` is `timeout_s` gone by; `relapsed` is one failure while
-half open; `recovered` is `success_threshold` successes while half open. How many probes a half-open node is given at
-once is kept by the ledger, which counts everything that is in flight.
+`tripped` is `failure_threshold` failures in a row; `waited` is `timeout_s` gone by; `checked` is an active check that
+succeeded after one that failed; `relapsed` is one failure while half open; `recovered` is `success_threshold` successes
+while half open. How many probes a half-open node is given at once is kept by the ledger, which counts everything that
+is in flight.
+
+From a node's recovery to its first probe it takes at most
+
+    timeout_s                        where no check failed while it was away: too short an outage, or nobody checks
+    2 x check.timeout_s + 1.2 x check.interval_s / 5       where one did (`CheckSchedule.notice_s`; 5.2 s by default)
+
+and then until the next task that may go there. The first holds because a circuit opens at a failure, and a node that
+fails has not recovered yet. The exception is an attempt that began before the recovery and fails after it, by a time
+limit: it would open the circuit anew. Where checks tell, the owner lets such a failure not count (what began before
+`HealthMonitor.recovered_at_s` proves nothing); where nobody checks, that attempt's limit comes on top.
 """
 
 from enum import StrEnum
+from typing import Annotated, Any
 
+import msgspec
+
+from fairlead.errors import FairleadError
 from fairlead.health.config import CircuitBreakerConfig
 
 
@@ -27,6 +42,7 @@ class Cause(StrEnum):
 
     TRIPPED = "tripped"
     WAITED = "waited"
+    CHECKED = "checked"
     RELAPSED = "relapsed"
     RECOVERED = "recovered"
     FORCED = "forced"
@@ -35,12 +51,25 @@ class Cause(StrEnum):
 TRANSITIONS: dict[tuple[Circuit, Cause], Circuit] = {
     (Circuit.CLOSED, Cause.TRIPPED): Circuit.OPEN,
     (Circuit.OPEN, Cause.WAITED): Circuit.HALF_OPEN,
+    (Circuit.OPEN, Cause.CHECKED): Circuit.HALF_OPEN,
     (Circuit.HALF_OPEN, Cause.RELAPSED): Circuit.OPEN,
     (Circuit.HALF_OPEN, Cause.RECOVERED): Circuit.CLOSED,
     (Circuit.CLOSED, Cause.FORCED): Circuit.CLOSED,
     (Circuit.OPEN, Cause.FORCED): Circuit.CLOSED,
     (Circuit.HALF_OPEN, Cause.FORCED): Circuit.CLOSED,
 }
+
+
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    """A breaker as plain data."""
+
+    state: Circuit
+    opened_at_s: Annotated[float, msgspec.Meta(ge=0, le=1e15)]
+    failures_in_a_row: _Count
+    successes: _Count
 
 
 class Breaker:
@@ -86,9 +115,34 @@ class Breaker:
             return self._move(Cause.WAITED, now_s)
         return None
 
+    def checked(self, now_s: float) -> Cause | None:
+        """Let an open circuit be probed at once: an active check succeeded after one that failed while it was open.
+
+        A check that succeeded all along says nothing, since tasks failed meanwhile: it must not be reported here.
+        """
+        return self._move(Cause.CHECKED, now_s) if self.state is Circuit.OPEN else None
+
     def force_closed(self, now_s: float) -> Cause | None:
         """Close the circuit because a person says so."""
         return self._move(Cause.FORCED, now_s)
+
+    def kept(self) -> dict[str, Any]:
+        """Return the state as plain data; its time is on the owner's clock, to mean the same after a restart."""
+        return {
+            "state": self.state.value,
+            "opened_at_s": self.opened_at_s,
+            "failures_in_a_row": self.failures_in_a_row,
+            "successes": self.successes,
+        }
+
+    def take_over(self, kept: object) -> None:
+        """Become what `kept` gave. Raises FairleadError for anything else, and is left as it was."""
+        try:
+            own = msgspec.convert(kept, _Kept)
+        except msgspec.ValidationError as error:
+            raise FairleadError(f"the kept state of a circuit breaker is damaged ({error})") from None
+        self.state, self.opened_at_s = own.state, own.opened_at_s
+        self.failures_in_a_row, self.successes = own.failures_in_a_row, own.successes
 
     def _move(self, cause: Cause, now_s: float) -> Cause | None:
         before = self.state

@@ -78,7 +78,7 @@ class DegradationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
 
     steps: tuple[str, ...] = ("hedging", "exploration", "cheaper_model", "shorter_answers", "queue", "refuse")
     """In this order, from the first given up to the last."""
-    begin_at: _Share = 0.5
+    begin_at: _Share = 0.75
     """Pressure at which the first step is taken; the last is taken at 1."""
     max_output_tokens: _Count = 512
     """To what `shorter_answers` cuts the answers of those who set no limit."""

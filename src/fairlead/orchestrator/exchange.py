@@ -1,8 +1,10 @@
 """One task on its way through the fleet: does what the dispatch says and tells it what happened.
 
-No task of the event loop is made per request: the door starts an exchange, and the node's answer drives it through
-the callbacks of `Sink`. The load is released when the answer ends, breaks, or its caller goes away, never at the
-headers.
+No task of the event loop is made per request: the door starts an exchange, and the nodes' answers drive it through its
+attempts. The load is released when the answer ends, breaks, or its caller goes away, never at the headers.
+
+    attempt fails ---> nothing sent yet: another node          part of it sent: another node goes on (a rescue)
+    first token late ---> a second attempt races the first (a hedge); the first to speak is the answer
 """
 
 import asyncio
@@ -10,46 +12,36 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fairlead.backends.contract import Headers, Sending
-from fairlead.dialects import fault_of, make_relay, node_request, read_error
-from fairlead.dialects.contract import Call, ErrorInfo, Operation, ProviderError, Relay, Usage
+from fairlead.backends.contract import Headers
+from fairlead.dialects import make_relay, node_request
+from fairlead.dialects.continued_relay import RescueMode
+from fairlead.dialects.contract import Call, ErrorInfo, Relay, Usage
+from fairlead.dialects.kept import KeptAnswer
 from fairlead.dialects.limits import limited
 from fairlead.domain import Outcome, Shortage, Task
+from fairlead.domain.rescue import Rescue
 from fairlead.engine.decision import Decision
-from fairlead.engine.dispatch import Action, Dispatch, GiveWay, Phase, Refuse, Send, Wait
+from fairlead.engine.dispatch import Action, Dispatch, GiveWay, Refuse, Send, Wait
+from fairlead.engine.events import FailedOver, Hedged, Rescued, RescueFailed
 from fairlead.engine.lobby import LAST_NORMAL
-from fairlead.errors import (
-    BadRequestError,
-    Fault,
-    MalformedAnswerError,
-    NoCandidateError,
-    OverloadedError,
-    RoutingError,
-)
+from fairlead.errors import BadRequestError, Fault, NoCandidateError, OverloadedError, RoutingError
 from fairlead.load.prefix_affinity import PrefixAffinity
+from fairlead.orchestrator.attempt import TIMER_EARLY_S, Attempt
 from fairlead.orchestrator.limits import Charge, KeyLimits
-from fairlead.orchestrator.reading import beyond_limit, fault_in_stream, read_retry_after, routing_error
+from fairlead.orchestrator.reading import beyond_limit, routing_error
 from fairlead.orchestrator.reply import Reply
+from fairlead.orchestrator.rescuing import Plan, other_plan, plan_of, unable_to_continue, why_not
+from fairlead.orchestrator.steps import HedgeStep, RescueStep
 from fairlead.orchestrator.target import Target
+from fairlead.orchestrator.wishes import NO_WISHES, Wishes
 from fairlead.routing.engine import ModelChoice
 
 if TYPE_CHECKING:
     from fairlead.orchestrator.orchestrator import ModelOrchestrator
 
-MAX_WHOLE_BYTES = 64 * 1024 * 1024
-MAX_ERROR_BYTES = 1024 * 1024
-DEADLINE_SLACK_S = 1.0
-"""Deciding takes a moment of the total: usual durations share a timer, so they are not cut for so little."""
 LEAST_TIME_S = 0.01
 """With less time left, no further node is asked."""
-RENEWAL_S = 5.0
-TIMER_EARLY_S = 0.002
-"""A timer of uvloop may come so much too early."""
-
-
 _NOBODY_ASKED = ErrorInfo(503, "no node was asked")
-_NOT_EVERYWHERE = (Operation.EMBEDDING, Operation.PASSING)
-"""Operations that a node may well lack altogether, so that its 404 says nothing about the model."""
 
 
 class Step(msgspec.Struct):
@@ -79,22 +71,22 @@ class Exchange:
         "_charged",
         "_deadline_s",
         "_error",
+        "_first_model",
         "_head",
-        "_idle_s",
         "_is_partial",
-        "_is_pressed",
         "_limit_s",
         "_orchestrator",
-        "_parts",
+        "_plan",
         "_reply",
         "_retry_after_s",
-        "_sending",
-        "_sent_s",
-        "_size",
         "_timer",
+        "_wishes",
         "answer_headers",
+        "attempt",
         "began_s",
+        "broken",
         "call",
+        "clock",
         "decisions",
         "dispatch",
         "ended_s",
@@ -102,13 +94,20 @@ class Exchange:
         "fault",
         "first_s",
         "has_begun",
+        "hedge",
         "is_over",
-        "last_s",
+        "kept",
+        "own_limits",
         "relay",
+        "rescues",
+        "rival",
+        "said_tokens",
         "status",
         "step",
         "task",
+        "timeouts",
         "usage",
+        "write",
     )
 
     def __init__(
@@ -119,41 +118,59 @@ class Exchange:
         dispatch: Dispatch,
         reply: Reply,
         head: bytes,
-        began_s: float,
+        wishes: Wishes = NO_WISHES,
     ) -> None:
         self._orchestrator = orchestrator
         self._reply = reply
         self._head = head
-        self._sending: Sending | None = None
+        self._wishes = wishes
         self._charged: Charge | None = None
         """What counts against the limits of its key."""
         self._timer: asyncio.TimerHandle | None = None
-        self._parts: list[bytes] = []
-        self._size = 0
         self._limit_s = 0.0
-        self._idle_s = 0.0
-        self._is_pressed = False
         self._is_partial = False
         """Whether a node did a part of the work that counts although nothing whole came of it."""
-        self._sent_s = began_s
         self._error = _NOBODY_ASKED
         self._retry_after_s: float | None = None
-        self._deadline_s = began_s + orchestrator.timeouts_of_calls.total_s
-        if task.deadline_s is not None:
-            self._deadline_s = min(self._deadline_s, task.deadline_s)
+        self._first_model = ""
+        """Which model began the answer."""
+        self._plan: Plan | None = None
+        """How the attempt under way goes on from what the caller has already."""
+        self.clock = orchestrator.clock
+        self.timeouts = orchestrator.timeouts
+        self.write = reply.write
         self.call = call
         self.task = task
         self.dispatch = dispatch
         self.decisions: list[Decision] = []
+        """Who was asked; the one whose answer the caller gets stands last."""
+        self.attempt: Attempt | None = None
+        self.rival: Attempt | None = None
+        """The second of two attempts at once."""
         self.relay: Relay | None = None
         self.status = 0
         self.answer_headers: Headers = []
-        self.began_s = began_s
+        self.began_s = now_s = self.clock()
+        self.own_limits = wishes.limits_of_call
+        """What the caller says of the limits of this call."""
+        total_s = orchestrator.timeouts_of_calls.total_s
+        if self.own_limits is not None and self.own_limits.total_s is not None:
+            total_s = self.own_limits.total_s
+        self._deadline_s = now_s + total_s
+        if task.deadline_s is not None:
+            self._deadline_s = min(self._deadline_s, task.deadline_s)
         self.first_s: float | None = None
-        self.last_s = began_s
         self.ended_s: float | None = None
         self.has_begun = False
         self.is_over = False
+        self.kept: KeptAnswer | None = None
+        """What the caller got so far, where an answer that breaks can be finished by another node."""
+        self.said_tokens = 0
+        """Of the answer, those that the caller has from attempts that broke."""
+        self.broken: ErrorInfo | None = None
+        """What broke the answer, after the caller had a part of it."""
+        self.rescues: list[RescueStep] = []
+        self.hedge: HedgeStep | None = None
         self.fault: Fault | None = None
         """What ended it, where it did not end well."""
         self.error: RoutingError | None = None
@@ -188,18 +205,16 @@ class Exchange:
     def cancel(self) -> None:
         """The caller went away: stop the work and release the load."""
         if not self.is_over:
-            if self._sending is not None:
-                self._is_partial = True
-                self._sending.cancel()
-            self.dispatch.cancel(self._orchestrator.clock())
+            self._is_partial = self._is_partial or self.attempt is not None
+            self._stop_attempts()
+            self.dispatch.cancel(self.clock())
             self._finish(Fault.CANCELLED)
 
     def stop(self, error: ErrorInfo, retry_after_s: float | None = None) -> None:
         """The gateway can do no more for it: stop the work, and tell the caller."""
         if not self.is_over:
-            if self._sending is not None:
-                self._sending.cancel()
-            self.dispatch.cancel(self._orchestrator.clock())
+            self._stop_attempts()
+            self.dispatch.cancel(self.clock())
             self._give_up(error, retry_after_s, Fault.CANCELLED)
 
     @property
@@ -216,13 +231,8 @@ class Exchange:
 
     def on_pressure(self, is_high: bool) -> None:
         """Take no more from the node while the caller reads too slowly."""
-        if self._sending is not None and not self.is_over:
-            self._is_pressed = is_high
-            self.last_s = self._orchestrator.clock()
-            if is_high:
-                self._sending.pause()
-            else:
-                self._sending.resume()
+        if self.attempt is not None:
+            self.attempt.press(is_high)
 
     # -- what the dispatch says
 
@@ -232,9 +242,7 @@ class Exchange:
             return  # it left, or had to give way, since this was said
         self._unwatch()
         if type(action) is GiveWay:
-            if self._sending is not None:
-                self._sending.cancel()
-                self._sending = None
+            self._stop_attempts()
             self._follow(Wait(None))
         else:
             self._perform(action)
@@ -244,7 +252,7 @@ class Exchange:
         orchestrator = self._orchestrator
         lobby = orchestrator.lobby
         size = len(self.call.body)
-        action = lobby.follow(self, self.dispatch, action, orchestrator.clock(), size)
+        action = lobby.follow(self, self.dispatch, action, self.clock(), size)
         if lobby.told:
             orchestrator.tell_others()
         self._perform(action)
@@ -259,51 +267,63 @@ class Exchange:
 
     def _send(self, decision: Decision) -> None:
         orchestrator = self._orchestrator
-        candidate = decision.candidate
-        target: Target = orchestrator.targets[candidate.node.name]
-        self.decisions.append(decision)
+        if self.decisions:
+            self._tell_failover(decision)
         if self.step is not None and self.step.choice is not None:
             decision.models = self.step.choice
+        self.decisions.append(decision)
         self.status = 0
-        self._size = 0
-        if self._parts:
-            self._parts = []
-        self._sent_s = self.last_s = now_s = orchestrator.clock()
+        if self.has_begun and self.kept is not None:
+            orchestrator.lobby.began(self)  # who has part of an answer does not give way
+            self._plan = plan_of(self, self.kept, orchestrator.targets[decision.candidate.node.name])
+        self.attempt = self._ask(decision)
+        if not orchestrator.hedger.is_off and not self.has_begun and self.call.stream:
+            self._hedge_later(decision)
+
+    def _ask(self, decision: Decision) -> Attempt:
+        """Send the task to a node."""
+        orchestrator = self._orchestrator
+        candidate = decision.candidate
+        target: Target = orchestrator.targets[candidate.node.name]
+        now_s = self.clock()
         dialect = target.backend.dialect
         model = candidate.model.name
         wall_s = orchestrator.wall_clock()
-        self.relay = make_relay(self.call, dialect, answer_id=self.task.id, now_s=wall_s, model=model)
+        relay = make_relay(self.call, dialect, answer_id=self.task.id, now_s=wall_s, model=model)
+        call, plan = self.call, self._plan
+        if plan is not None:
+            relay, call = plan.relay(relay, candidate, self._first_model), plan.call
+        if self.rival is None:
+            self.relay = relay
+        attempt = Attempt(self, decision, target, relay, now_s)
         try:
-            call = self.call
-            if decision.max_output_tokens is not None:
+            if decision.max_output_tokens is not None and plan is None:
                 call = limited(call, decision.max_output_tokens)
             request = node_request(call, target.own_names.get(model, model), dialect)
         except BadRequestError as error:  # this node's dialect cannot say it; another's may
             info = ErrorInfo(400, str(error), "invalid_request_error")
             # not at once: a large fleet must not nest as deep as it is wide
-            orchestrator.loop.call_soon(self._cannot_say, decision, info)
-            return
-        self._sending = target.backend.send(request, self._head, self)
-        self._idle_s = target.idle_s
-        limit_s = target.first_token_s if self.call.stream else target.total_s
-        left_s = self._deadline_s - now_s
-        if left_s < limit_s - (DEADLINE_SLACK_S if self.task.deadline_s is None else 0.0):
-            limit_s = max(left_s, 0.0)
-        self._limit_s = limit_s
-        orchestrator.timeouts.watch(self, limit_s)
+            orchestrator.loop.call_soon(self._cannot_say, attempt, info)
+            return attempt
+        head = self._head
+        if self.task.deadline_s is not None:
+            head += b"x-fairlead-deadline-ms: %d\r\n" % max((self.task.deadline_s - now_s) * 1000, 1)
+        attempt.send(request, head, self._deadline_s)
+        return attempt
 
-    def _cannot_say(self, decision: Decision, info: ErrorInfo) -> None:
-        if not self.is_over and self._is_under_way(decision):
-            self._break(Fault.UNSUPPORTED, info)
+    def _cannot_say(self, attempt: Attempt, info: ErrorInfo) -> None:
+        if not self.is_over and not attempt.is_over and self._is_under_way(attempt.decision):
+            attempt.stop()
+            self.failed(attempt, Fault.UNSUPPORTED, info, None)
 
     def _wait(self, until_s: float | None) -> None:
         if until_s is None:
-            self._watch(max(self._deadline_s - self._orchestrator.clock(), 0.0))
+            self._watch(max(self._deadline_s - self.clock(), 0.001))
         elif until_s > self._deadline_s - LEAST_TIME_S:
-            self.dispatch.cancel(self._orchestrator.clock())
+            self.dispatch.cancel(self.clock())
             self._give_up(self._error, self._retry_after_s, self.fault)
         else:
-            delay_s = until_s - self._orchestrator.clock() + TIMER_EARLY_S
+            delay_s = until_s - self.clock() + TIMER_EARLY_S
             self._timer = self._orchestrator.loop.call_later(delay_s, self.resume_dispatch)
 
     def resume_dispatch(self) -> None:
@@ -311,7 +331,22 @@ class Exchange:
         if not self.is_over:
             self._unwatch()
             self._timer = None
-            self._follow(self.dispatch.resume(self._orchestrator.clock()))
+            self._follow(self.dispatch.resume(self.clock()))
+
+    def on_due(self) -> None:
+        """It waited for room until its time was over."""
+        if self.is_over or self.attempt is not None:
+            return
+        now_s = self.clock()
+        message = "no node had room in time"
+        deadline_s = self.task.deadline_s
+        fault = Fault.TIMEOUT
+        if deadline_s is not None and now_s >= deadline_s - TIMER_EARLY_S:
+            fault = Fault.CANCELLED
+            message = f"the deadline of this request has passed: {message}"
+        self.dispatch.cancel(now_s)
+        info = ErrorInfo(504, message, "timeout_error", "timeout")
+        self._give_up(info, self._orchestrator.lobby.retry_after_s(self.task, now_s), fault)
 
     def _refuse(self, action: Refuse) -> None:
         self.error = error = action.error
@@ -324,6 +359,7 @@ class Exchange:
 
     def _give_up(self, error: ErrorInfo, retry_after_s: float | None, fault: Fault | None = None) -> None:
         if self.has_begun and self.relay is not None:
+            error = self.broken or error  # what came of trying to mend it hides nothing
             self._reply.write(self.relay.fail(error))
             self._reply.break_off()
         else:
@@ -331,142 +367,230 @@ class Exchange:
         self.status = error.status
         self._finish(fault or Fault.UNAVAILABLE)
 
-    # -- what the node sends
+    # -- what attempts say
 
-    def on_head(self, status: int, headers: Headers) -> None:
-        """The node answers."""
-        self.status = status
-        self.answer_headers = headers
-        if status == 200 and not self.call.stream and self.task.priority > LAST_NORMAL:
-            self._orchestrator.lobby.began(self)  # a whole answer begins when it is nearly done
+    def on_whole_begins(self) -> None:
+        """An answer that is not streamed is on its way."""
+        if self.task.priority > LAST_NORMAL:
+            self._orchestrator.lobby.began(self)
 
-    def on_data(self, data: bytes) -> None:
-        """A piece of the answer: relayed at once where it is streamed, kept until the end where not."""
-        if not self.call.stream or self.status != 200 or self.relay is None:
-            self._keep(data)
+    def begin(self, attempt: Attempt, first: bytes) -> None:
+        """The first piece of an attempt: of the answer, or of what another node adds to it."""
+        if self.has_begun:
+            self._note_rescue(attempt)
+            if self.kept is not None:
+                self.kept.add(first)
+            self.write(first)
             return
-        try:
-            out = self.relay.feed(data)
-        except ProviderError as error:
-            self._break(fault_in_stream(error.info), error.info)
-            return
-        except MalformedAnswerError as error:
-            self._break(Fault.MALFORMED, ErrorInfo(502, f"the node's answer is malformed: {error}"))
-            return
-        if out:
-            if self.has_begun:
-                self._reply.write(out)
-                self.last_s = self._orchestrator.clock()
-            elif not out.startswith(b":"):  # a comment that only keeps the line open is no token
-                self._begin(out)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self.rival is not None:
+            self._win(attempt)
+        self.relay = attempt.relay
+        self.status, self.answer_headers = attempt.status, attempt.answer_headers
+        self.first_s = attempt.last_s
+        self._first_model = attempt.decision.candidate.model.name
+        self.has_begun = self._is_partial = True
+        orchestrator = self._orchestrator
+        if self.task.priority > LAST_NORMAL:
+            orchestrator.lobby.began(self)
+        if self._may_be_rescued(attempt):
+            self.kept = KeptAnswer(self.call)
+            self.kept.add(first)
+        self._reply.begin(self, first)
 
-    def on_end(self) -> None:
+    def complete(self, attempt: Attempt, rest: bytes) -> None:
         """The answer is whole."""
+        relay = attempt.relay
+        if self.call.stream:
+            if not attempt.has_begun:
+                attempt.has_begun = True
+                self.begin(attempt, rest)
+            elif rest:
+                self.write(rest)
+        elif self.rival is not None:
+            self._win(attempt)
+        now_s = self.clock()
+        self.status, self.answer_headers = attempt.status, attempt.answer_headers
+        self.usage = usage = relay.usage or Usage(len(self.call.body) // 4, relay.chunks, estimated=True)
+        self.attempt = None
+        if self.call.stream:
+            self._reply.end()
+        else:
+            self._reply.whole(self, rest)
+        is_first = self.first_s is not None and self.first_s >= attempt.sent_s and not self.rescues
+        first_s = self.first_s - attempt.sent_s if is_first and self.first_s is not None else None
+        outcome = Outcome(
+            True, now_s - attempt.sent_s, self.task.category, first_s, usage.input_tokens, usage.output_tokens
+        )
+        orchestrator = self._orchestrator
+        if first_s is not None and orchestrator.hedger.config.enabled:
+            orchestrator.hedger.observe(attempt.decision.candidate.holder, first_s)
+        if self.task.prefix and orchestrator.prefixes is not None:
+            self._learn_prefix(orchestrator.prefixes, first_s)
+        self.dispatch.complete(outcome, now_s)
+        self._finish(None)
+
+    def failed(self, attempt: Attempt, fault: Fault, info: ErrorInfo, retry_after_s: float | None) -> None:
+        """An attempt came to nothing: tell the dispatch, and do what it says."""
         if self.is_over:
             return
-        relay = self.relay
-        if self.status >= 300 or relay is None:
-            self._node_refused()
+        orchestrator = self._orchestrator
+        now_s = self.clock()
+        if self._plan is not None and self._asks_again(attempt, fault):
             return
-        relay.elapsed_s = self._orchestrator.clock() - self._sent_s
-        try:
-            if self.call.stream:
-                rest = relay.close()
-            else:
-                rest = relay.whole(self._parts[0] if len(self._parts) == 1 else b"".join(self._parts))
-        except ProviderError as error:
-            self._break(fault_in_stream(error.info), error.info, is_ended=True)
-        except MalformedAnswerError as error:
-            info = ErrorInfo(502, f"the node's answer is malformed: {error}")
-            self._break(Fault.MALFORMED, info, is_ended=True)
-        else:
-            self._complete(rest)
-
-    def on_error(self, fault: Fault, message: str) -> None:
-        """The attempt broke."""
-        if not self.is_over:
-            status = 504 if fault is Fault.TIMEOUT else 502
-            self._break(fault, ErrorInfo(status, f"{self._node_name()}: {message}"), is_ended=True)
-
-    def on_due(self) -> None:
-        """Something took too long: the first token, the next piece, or the whole."""
-        if self.is_over:
+        orchestrator.attempt_failed(self, attempt.decision, fault, info)
+        latency_s = now_s - attempt.sent_s
+        if self.rival is not None and self.dispatch.lost(attempt.decision, fault, now_s, latency_s, retry_after_s):
+            self._go_on_alone(attempt)
             return
-        now_s = self._orchestrator.clock()
-        if self.has_begun and now_s < self._deadline_s:
-            idle_s = self._idle_s
-            self.dispatch.progress(now_s, 0 if self.relay is None else self.relay.chunks)
-            if self._is_pressed:  # the node waits for the caller, not the other way round
-                self.last_s = now_s
-            if now_s - self.last_s < idle_s - TIMER_EARLY_S:
-                self._watch_pieces(now_s)
-                return
-            if self.relay is not None and self.relay.finished:  # it only forgot to hang up
-                if self._sending is not None:
-                    self._sending.cancel()
-                self._complete(self.relay.close())
-                return
-            message = f"{self._node_name()} sent nothing for {idle_s:g} s in the middle of its answer"
-        elif self.dispatch.decision is None or self._sending is None:
-            message = "no node had room in time"
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._error, self._retry_after_s = info, retry_after_s
+        self.status, self.answer_headers = attempt.status, attempt.answer_headers
+        self.fault = fault
+        self.attempt = None
+        if self.has_begun:
+            action = self._mend(attempt, fault, info, now_s)
         else:
-            message = f"{self._node_name()} gave no answer within {now_s - self._sent_s:.1f} s"
-        fault = Fault.TIMEOUT
-        deadline_s = self.task.deadline_s
-        if deadline_s is not None and now_s >= deadline_s - TIMER_EARLY_S:
-            fault = Fault.CANCELLED  # the caller's own limits say nothing about the node
-            message = f"the deadline of this request has passed: {message}"
-        elif self._is_pressed:
-            fault = Fault.CANCELLED
-            message = "the answer was not read in time"
-        self._break(fault, ErrorInfo(504, message, "timeout_error", "timeout"))
+            is_final = now_s > self._deadline_s - LEAST_TIME_S
+            action = self.dispatch.fail(fault, now_s, latency_s, retry_after_s, is_relayed=is_final)
+        orchestrator.lease_released()
+        self._follow(action)
+
+    # -- two attempts at once
+
+    def _hedge_later(self, decision: Decision) -> None:
+        orchestrator = self._orchestrator
+        delay_s = None if decision.is_cold else orchestrator.hedger.delay_s(decision.candidate.holder)
+        if delay_s is not None:
+            self._timer = orchestrator.loop.call_later(delay_s, self._hedge, delay_s)
+
+    def _hedge(self, after_s: float) -> None:
+        """The first token is late: ask a second node, and take whose answer comes first."""
+        self._timer = None
+        orchestrator = self._orchestrator
+        first = self.attempt
+        if self.is_over or self.has_begun or first is None or self.rival is not None or orchestrator.hedger.is_off:
+            return
+        if not orchestrator.hedger.withdraw():
+            return
+        action = self.dispatch.hedge(self.clock())
+        if type(action) is not Send:
+            orchestrator.hedger.refund()
+            return
+        decision = action.decision
+        node, to_node = first.decision.candidate.node.name, decision.candidate.node.name
+        self.decisions.append(decision)
+        self.hedge = HedgeStep(node, to_node, after_s, won=False)
+        self.rival = first  # so that it counts as one of two while it is being sent
+        self.rival = self._ask(decision)
+        orchestrator.tell(Hedged(at_s=self.clock(), task=self.task.id, node=node, to_node=to_node, after_s=after_s))
+
+    def _win(self, winner: Attempt) -> None:
+        """One of two attempts speaks first: the other is stopped."""
+        loser = self.attempt if winner is self.rival else self.rival
+        if self.hedge is not None:
+            self.hedge = msgspec.structs.replace(self.hedge, won=winner is self.rival)
+        self.attempt, self.rival = winner, None
+        if loser is not None:
+            loser.stop()
+        self.dispatch.won(winner.decision, self.clock())
+        self.decisions.remove(winner.decision)
+        self.decisions.append(winner.decision)
+        self._orchestrator.lease_released()
+
+    def _go_on_alone(self, failed: Attempt) -> None:
+        other = self.rival if failed is self.attempt else self.attempt
+        self.attempt, self.rival = other, None
+        if other is not None:
+            self.relay = other.relay
+            self.decisions.remove(other.decision)
+            self.decisions.append(other.decision)
+        self._orchestrator.lease_released()
+
+    # -- an answer that broke
+
+    def _may_be_rescued(self, attempt: Attempt) -> bool:
+        who = self._rescuers()
+        if who is Rescue.NONE:
+            return False
+        fleet = self._orchestrator.fleet
+        name = attempt.decision.candidate.model.name if who is Rescue.SAME_MODEL else self.task.model
+        return len(fleet.lineup(name).nodes) > 1
+
+    def _rescuers(self) -> Rescue:
+        wish = self._wishes.rescue
+        return self._orchestrator.rescue if wish is None else wish
+
+    def _mend(self, attempt: Attempt, fault: Fault, info: ErrorInfo, now_s: float) -> Action:
+        """Find another node that finishes the answer; where nobody can, the caller is told that it broke."""
+        latency_s = now_s - attempt.sent_s
+        if self.broken is None:
+            self.broken = info
+        if attempt.has_begun:
+            is_further = self._plan is not None and self._plan.mode is RescueMode.CONTINUE
+            self.said_tokens = attempt.relay.chunks + (self.said_tokens if is_further else 0)
+        why = why_not(self, fault)
+        if why is None:
+            unable = unable_to_continue(self.call, self._orchestrator.targets)
+            action = self.dispatch.rescue(fault, now_s, latency_s, self._rescuers(), unable)
+            if type(action) is not Refuse:
+                return action
+            why = "nobody else could finish it"
+        else:
+            action = self.dispatch.fail(fault, now_s, latency_s, is_relayed=True)
+        node = attempt.decision.candidate.node.name
+        self._orchestrator.tell(RescueFailed(at_s=now_s, task=self.task.id, node=node, why=why))
+        return action
+
+    def _asks_again(self, attempt: Attempt, fault: Fault) -> bool:
+        """Ask the same node in another way, where it only refuses to go on from what was said."""
+        if self._plan is None or attempt.has_begun:
+            return False
+        plan = other_plan(self._plan, fault, may_restart=self._wishes.restart)
+        if plan is None:
+            return False
+        self._plan = plan
+        self.attempt = self._ask(attempt.decision)
+        return True
+
+    def _note_rescue(self, attempt: Attempt) -> None:
+        plan, broken = self._plan, self.decisions[-2] if len(self.decisions) > 1 else self.decisions[-1]
+        if plan is None:
+            return
+        to, size = attempt.decision.candidate, plan.kept_bytes
+        self.rescues.append(RescueStep(broken.candidate.node.name, to.node.name, to.model.name, plan.mode.value, size))
+        self._orchestrator.tell(
+            Rescued(
+                at_s=self.clock(),
+                task=self.task.id,
+                node=broken.candidate.node.name,
+                to_node=to.node.name,
+                to_model=to.model.name,
+                how=plan.mode.value,
+                kept_bytes=size,
+            )
+        )
 
     # -- inside
 
-    def _begin(self, first: bytes) -> None:
-        self.first_s = self.last_s = self._orchestrator.clock()
-        self.has_begun = self._is_partial = True
-        if self.task.priority > LAST_NORMAL:
-            self._orchestrator.lobby.began(self)
-        self._unwatch()
-        self._watch_pieces(self.last_s)
-        self._reply.begin(self, first)
-
-    def _keep(self, data: bytes) -> None:
-        self._size += len(data)
-        if self._size > (MAX_WHOLE_BYTES if self.status < 300 else MAX_ERROR_BYTES):
-            self._break(Fault.MALFORMED, ErrorInfo(502, f"{self._node_name()} sent more than the gateway will hold"))
-        else:
-            self._parts.append(data)
-
-    def _complete(self, rest: bytes) -> None:
-        now_s = self._orchestrator.clock()
-        relay = self.relay
-        if relay is not None:
-            self.usage = relay.usage or Usage(len(self.call.body) // 4, relay.chunks, estimated=True)
-        if not self.call.stream:
-            self._reply.whole(self, rest)
-        else:
-            if self.has_begun:
-                if rest:
-                    self._reply.write(rest)
-            else:
-                self._begin(rest)
-            self._reply.end()
-        usage = self.usage
-        first_s = None if self.first_s is None else self.first_s - self._sent_s
-        outcome = Outcome(
-            True,
-            now_s - self._sent_s,
-            self.task.category,
-            first_s,
-            0 if usage is None else usage.input_tokens,
-            0 if usage is None else usage.output_tokens,
-        )
-        if self.task.prefix and self._orchestrator.prefixes is not None:
-            self._learn_prefix(self._orchestrator.prefixes, first_s)
-        self.dispatch.complete(outcome, now_s)
-        self._finish(None)
+    def _tell_failover(self, decision: Decision) -> None:
+        """Tell who takes over from the node that failed the task."""
+        before, to = self.decisions[-1].candidate, decision.candidate
+        if self.fault is not None:
+            self._orchestrator.tell(
+                FailedOver(
+                    at_s=self.clock(),
+                    task=self.task.id,
+                    node=before.node.name,
+                    fault=self.fault.value,
+                    to_node=to.node.name,
+                    to_model=to.model.name,
+                )
+            )
 
     def _learn_prefix(self, prefixes: PrefixAffinity, first_token_s: float | None) -> None:
         """Tell what the node really held of the prompt, and how fast it read the rest."""
@@ -476,71 +600,31 @@ class Exchange:
         if usage is not None and usage.cached_tokens is not None:
             prefixes.record_hit(choice.picked.holder, usage.cached_tokens, choice.promised_tokens)
 
-    def _node_refused(self) -> None:
-        """Read the node's error; its status and reason reach the caller when nobody else can help."""
-        info = read_error(self.status, b"".join(self._parts))
-        if 300 <= self.status < 400:
-            message = "the node answers with a redirect, which is not followed: put the final address into its url"
-            info = ErrorInfo(502, message)
-        retry_after_s = read_retry_after(self.answer_headers)
-        fault = Fault.NOT_FOUND if self.status < 400 else fault_of(self.status, info)
-        if self.status == 508:  # this node leads back to here, and will again
-            fault = Fault.DENIED
-        if fault is Fault.NOT_FOUND and self.call.operation in _NOT_EVERYWHERE:
-            fault = Fault.UNSUPPORTED
-        self._break(fault, info, retry_after_s, is_ended=True)
-
-    def _break(
-        self, fault: Fault, info: ErrorInfo, retry_after_s: float | None = None, *, is_ended: bool = False
-    ) -> None:
-        """Tell the dispatch that the attempt failed, and do what it says."""
-        if not is_ended and self._sending is not None:
-            self._sending.cancel()
-        self._sending = None
-        self._unwatch()
-        now_s = self._orchestrator.clock()
-        self._error, self._retry_after_s = info, retry_after_s
-        self.fault = fault
-        if self.dispatch.phase is Phase.SENT:
-            self._orchestrator.attempt_failed(self, fault, info)
-        if self.dispatch.decision is None or self.dispatch.phase is Phase.WAITING:
-            self.dispatch.cancel(now_s)
-            self._give_up(info, self._orchestrator.lobby.retry_after_s(self.task, now_s), fault)
-            return
-        is_final = self.has_begun or now_s > self._deadline_s - LEAST_TIME_S
-        action = self.dispatch.fail(fault, now_s, now_s - self._sent_s, retry_after_s, is_relayed=is_final)
-        self._orchestrator.lease_released()
-        self._follow(action)
+    def _stop_attempts(self) -> None:
+        for attempt in (self.attempt, self.rival):
+            if attempt is not None:
+                attempt.stop()
+        self.attempt = self.rival = None
 
     def _finish(self, fault: Fault | None) -> None:
         self.is_over = True
         self.fault = fault
         if self._charged is not None:
             self._charged.settle(self.used_tokens or 0)
-        self._sending = None
         self._unwatch()
         if self._timer is not None:
             self._timer.cancel()
-        self.ended_s = self._orchestrator.clock()
+        self.ended_s = self.clock()
         self._orchestrator.finished(self)
-
-    def _watch_pieces(self, now_s: float) -> None:
-        """Look again when the next piece is overdue or the lease needs renewal, and at the deadline."""
-        limit_s = min(RENEWAL_S, self._idle_s)
-        quiet_s = now_s - self.last_s
-        if quiet_s or self._deadline_s - now_s < limit_s:
-            limit_s = max(min(limit_s, self._idle_s - quiet_s, self._deadline_s - now_s), 0.01)
-        self._watch(limit_s)
 
     def _watch(self, limit_s: float) -> None:
         self._limit_s = limit_s
-        self._orchestrator.timeouts.watch(self, limit_s)
+        self.timeouts.watch(self, limit_s)
 
     def _unwatch(self) -> None:
-        self._orchestrator.timeouts.unwatch(self, self._limit_s)
+        if self._limit_s:
+            self.timeouts.unwatch(self, self._limit_s)
+            self._limit_s = 0.0
 
     def _is_under_way(self, decision: Decision) -> bool:
-        return self.dispatch.decision is decision and self.dispatch.phase is Phase.SENT
-
-    def _node_name(self) -> str:
-        return f"node {self.decisions[-1].candidate.node.name}" if self.decisions else "the fleet"
+        return self.dispatch.is_under_way(decision)

@@ -13,16 +13,22 @@ from fairlead.clock import steady_s, wall_s
 from fairlead.dialects.contract import Call, ErrorInfo, Operation
 from fairlead.dialects.prefix import prefix_blocks
 from fairlead.domain import Capacity, Model, Node, RoutingStrategy, Task, TaskCategory
+from fairlead.domain.health import SystemHealth
 from fairlead.domain.load import LoadStrategy
 from fairlead.domain.report import NodeReport
+from fairlead.domain.rescue import Rescue
+from fairlead.engine.decision import Decision
 from fairlead.engine.dispatch import Action, Dispatch
-from fairlead.engine.events import EventBus, LoadStageChanged
+from fairlead.engine.events import Event, EventBus, LoadStageChanged
 from fairlead.engine.fleet import Fleet
+from fairlead.engine.hedging import Hedger
 from fairlead.engine.lobby import Lobby
 from fairlead.engine.retry_budget import RetryBudget, RetryPolicy
 from fairlead.errors import Fault
 from fairlead.health import Circuit
-from fairlead.orchestrator.exchange import RENEWAL_S, Exchange, Step
+from fairlead.health.config import HedgingConfig
+from fairlead.orchestrator.attempt import RENEWAL_S
+from fairlead.orchestrator.exchange import Exchange, Step
 from fairlead.orchestrator.reply import Reply
 from fairlead.orchestrator.target import CallTimeouts, Target
 from fairlead.orchestrator.timeouts import Timeouts
@@ -43,8 +49,8 @@ _PROMPTED = frozenset((Operation.CHAT, Operation.COMPLETION))
 class Watcher(Protocol):
     """Is told how exchanges go; must be quick and never raise."""
 
-    def on_attempt_failed(self, exchange: Exchange, fault: Fault, info: ErrorInfo) -> None:
-        """One attempt failed."""
+    def on_attempt_failed(self, exchange: Exchange, decision: Decision, fault: Fault, info: ErrorInfo) -> None:
+        """One attempt failed: the one that this decision led to."""
         ...
 
     def on_finished(self, exchange: Exchange) -> None:
@@ -69,6 +75,8 @@ class ModelOrchestrator:
         shares: Mapping[str, float] | None = None,
         watcher: Watcher | None = None,
         routing: RoutingSettings | None = None,
+        rescue: Rescue = Rescue.SAME_MODEL,
+        hedging: HedgingConfig | None = None,
     ) -> None:
         """Build one from its parts, where they are given. A `fleet` brings an engine and an allocator of its own.
 
@@ -101,6 +109,9 @@ class ModelOrchestrator:
         """Whether nothing new is to be begun."""
         limits = self.timeouts_of_calls
         self.timeouts = Timeouts(self.loop, (limits.first_token_s, limits.total_s, RENEWAL_S))
+        self.rescue = rescue
+        """Who may finish an answer that breaks in the middle."""
+        self.hedger = Hedger(hedging)
         self.prefix = fresh_prefix()
         self._submitted = 0
         self._seen = 0
@@ -116,8 +127,41 @@ class ModelOrchestrator:
         """Serve a model on a node."""
         self.fleet.add(model, node, self.clock())
         self.targets[node.name] = target
-        self.timeouts.expect((target.first_token_s, target.total_s))
+        self._expect(target)
         self._publish()
+
+    def replace_target(self, name: str, target: Target) -> Target:
+        """Reach a node otherwise from now on; returns how it was reached, for what is still under way there.
+
+        Raises KeyError for a node that is not there.
+        """
+        before, self.targets[name] = self.targets[name], target
+        self._expect(target)
+        return before
+
+    def _expect(self, target: Target) -> None:
+        """Let the usual limits of a node share a timer."""
+        for limits in (target.timeouts, *target.by_model.values()):
+            self.timeouts.expect((limits.first_token_s, limits.total_s))
+
+    def configure(
+        self,
+        *,
+        retries: RetryPolicy | None = None,
+        timeouts: CallTimeouts | None = None,
+        rescue: Rescue | None = None,
+        hedging: HedgingConfig | None = None,
+    ) -> None:
+        """Go by other rules from now on; what is under way keeps those it began with, but for the hedging."""
+        if retries is not None:
+            self._policy = retries
+            self._budget = RetryBudget(retries)
+        if timeouts is not None:
+            self.timeouts_of_calls = timeouts
+            self.timeouts.expect((timeouts.first_token_s, timeouts.total_s))
+        self.rescue = self.rescue if rescue is None else rescue
+        if hedging is not None:
+            self.hedger.configure(hedging)
 
     async def remove_node(self, name: str) -> None:
         """Forget a node, and give up its connections; what it is still working on is not waited for."""
@@ -131,6 +175,7 @@ class ModelOrchestrator:
             await target.backend.close()
         if self.prefixes is not None:
             self.prefixes.forget_node(name)
+        self.hedger.forget_node(name)
 
     @property
     def arrived(self) -> int:
@@ -147,12 +192,21 @@ class ModelOrchestrator:
         if verb == "recover":
             self.fleet.force_recovery(node, self.clock())
         else:
-            self.fleet.drain(node, verb == "drain")
+            self.fleet.drain(node, verb == "drain", self.clock())
         self._publish()
 
     def hear(self, report: NodeReport, capacity: Capacity) -> None:
         """Take note of what a node told of itself, and of the capacity that follows from it."""
         self.fleet.hear(report, capacity)
+        self.lease_released()
+
+    def system_health(self) -> SystemHealth:
+        """Return how the fleet fares now."""
+        return self.fleet.health.system(self.clock())
+
+    def checked(self, node: str, is_well: bool, why: str = "") -> None:
+        """Note what came of asking a node whether it is there."""
+        self.fleet.checked(node, is_well, self.clock(), why)
         self.lease_released()
 
     def is_ready(self) -> bool:
@@ -217,10 +271,11 @@ class ModelOrchestrator:
 
         `task` is what `task_of` made of the call, where it was asked already; `step` says which of a cascade it is.
         """
-        now_s = self.clock()
         task = task or self.task_of(call, wishes)
         dispatch = Dispatch(self.fleet, task, self._policy, self._budget, wishes.strategy)
-        exchange = Exchange(self, call, task, dispatch, reply, head, now_s)
+        exchange = Exchange(self, call, task, dispatch, reply, head, wishes)
+        if not self.hedger.is_off:
+            self.hedger.deposit()
         exchange.step = step
         self.in_flight.add(exchange)
         try:
@@ -253,10 +308,14 @@ class ModelOrchestrator:
             self._is_admitting = True
             self.loop.call_soon(self._admit)
 
-    def attempt_failed(self, exchange: Exchange, fault: Fault, info: ErrorInfo) -> None:
+    def attempt_failed(self, exchange: Exchange, decision: Decision, fault: Fault, info: ErrorInfo) -> None:
         """Tell the watcher."""
         if self._watcher is not None:
-            self._watcher.on_attempt_failed(exchange, fault, info)
+            self._watcher.on_attempt_failed(exchange, decision, fault, info)
+
+    def tell(self, event: Event) -> None:
+        """Publish an event once the step is over in which it happened."""
+        self.fleet.outbox.append(event)
 
     def finished(self, exchange: Exchange) -> None:
         """Forget an exchange that is over."""
@@ -321,6 +380,7 @@ class ModelOrchestrator:
         now_s = self.clock()
         self._meet_arrivals(now_s)
         self.fleet.tick(now_s)
+        self.fleet.review_health(now_s)
         if now_s >= self.fleet.ledger.due_s:
             self.fleet.expire(now_s)
             self.lease_released()

@@ -4,7 +4,9 @@ import msgspec
 
 from fairlead.domain import TaskCategory
 from fairlead.domain.priority import NORMAL
+from fairlead.domain.rescue import Rescue
 from fairlead.orchestrator.limits import KeyLimits
+from fairlead.orchestrator.target import CallLimits
 from fairlead.routing import Strategy
 
 
@@ -24,6 +26,12 @@ class Wishes(msgspec.Struct, gc=False):
     min_output_tokens: int | None = None
     limits: KeyLimits | None = None
     """Of the caller's key."""
+    limits_of_call: CallLimits | None = None
+    """How long this call may take, where the caller says it."""
+    rescue: Rescue | None = None
+    """Who may finish an answer that breaks; None: as configured."""
+    restart: bool = False
+    """Whether the answer may begin anew where nothing else helps."""
 
 
 NO_WISHES = Wishes()

@@ -161,6 +161,16 @@ class Candidate:
         self.weight = self.node.weight * warmth
         self.worth = self._settled_worth * warmth
 
+    def renew(self, model: Model, node: Node) -> None:
+        """Take over what is said of its model and its node now; what was seen of them stays."""
+        for category, declared in model.skill.items():
+            own = self._by_category.get(category)
+            if own is None or not own.weight:
+                self._by_category[category] = Evidence(self._half_life_s, declared)
+        self.model, self.node = model, node
+        self._refresh(self.evidence.at_s)
+        self.reweigh()
+
     def standing(self, category: TaskCategory) -> Standing:
         """Return how it stands in a category; worked out when it is first asked for after an outcome."""
         standing = self.standings.get(category)

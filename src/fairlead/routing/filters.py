@@ -16,6 +16,8 @@ class Reason(StrEnum):
     CIRCUIT_OPEN = "circuit open"
     COOLING = "asked to be left alone"
     DRAINING = "draining"
+    DOWN = "does not answer"
+    EJECTED = "fails more than its peers"
     BLOCKED = "refuses this model"
     TRIED = "tried already"
     FULL = "no free slot"
