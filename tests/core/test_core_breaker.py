@@ -95,6 +95,15 @@ def test_it_waits_its_time_and_not_a_moment_less() -> None:
     assert breaker.waited(CONFIG.timeout_s) is Cause.WAITED
 
 
+def test_it_waits_from_when_the_silence_began_that_opened_it() -> None:
+    breaker = breaker_in(HALF)
+    assert breaker.failed(100.0, silent_since_s=80.0) is Cause.RELAPSED
+    assert breaker.waited(80.0 + CONFIG.timeout_s - 0.001) is None
+    assert breaker.waited(80.0 + CONFIG.timeout_s) is Cause.WAITED
+    breaker.failed(200.0, silent_since_s=150.0)  # it hung for longer than the circuit waits
+    assert breaker.waited(200.0) is Cause.WAITED
+
+
 def test_a_success_that_began_before_the_circuit_opened_proves_nothing() -> None:
     breaker = breaker_in(OPEN)
     for _ in range(10):

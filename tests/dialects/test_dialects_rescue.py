@@ -1,6 +1,7 @@
 """An answer that another node finishes: whatever was said, wherever it broke, the caller reads one unbroken answer."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import pairwise
 
 import pytest
@@ -15,7 +16,7 @@ from dialects_rescue_shared import (
     read,
     relay_of,
 )
-from dialects_shared import CHAT, COMPLETION, DONE, OLLAMA, OPENAI, chunk, event, events, line, lines
+from dialects_shared import CHAT, COMPLETION, DONE, OLLAMA, OPENAI, chunk, event, events, line, lines, said
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -76,8 +77,9 @@ def test_a_continued_answer_reads_as_one(
     whole, said = "".join(texts), "".join(texts[:broken])
     kept, before = break_off(caller, first, texts[:broken])
     assert (kept.text, kept.why_not) == (said, None)
-    rest = whole[len(handed_over(caller, said, how)) :]
-    assume(operation is COMPLETION or not rest.startswith(said))
+    given = handed_over(caller, said, how)
+    rest = whole[len(given) :]
+    assume(operation is COMPLETION or not given or not rest.startswith(said))
     stream = answer(node, operation, *cut_text(rest, data.draw(PLACES)))
     after = finish(second(kept, node, CONTINUE, how), stream, data.draw(SIZES))
     text, end = read(caller, before + after)
@@ -244,6 +246,12 @@ def test_blanks_that_a_template_may_strip_have_to_come_again(caller: Call, how: 
         finish(second(kept, OPENAI, CONTINUE, how), answer(OPENAI, CHAT))
 
 
+def test_a_node_that_was_given_nothing_repeats_nothing(caller: Call) -> None:
+    kept, before = break_off(caller, OPENAI, ["\n\n"])
+    out = finish(second(kept, OPENAI, CONTINUE, Continuation.PREFIX), answer(OPENAI, CHAT, "\n\nOne."))
+    assert read(caller, before + out)[0] == "\n\nOne."
+
+
 @pytest.mark.parametrize(
     "delta", [{"tool_calls": [{"index": 0, "function": {"name": "f"}}]}, {"reasoning_content": "hm"}, {"refusal": "no"}]
 )
@@ -263,6 +271,36 @@ def test_a_tool_call_after_the_seam_is_the_second_nodes_own_answer(caller: Call)
     assert b'"tool_calls"' in relay.feed(called)
     kept.add(relay.feed(called))
     assert kept.why_not == "it holds a tool call"
+
+
+@pytest.mark.parametrize("more", ["", "!"])
+def test_text_in_the_last_event_is_joined_like_any_other(caller: Call, more: str) -> None:
+    kept, before = break_off(caller, OPENAI, [LONG])
+    last = event(chunk({"content": LONG + more}, "stop")) + event(chunk(None, usage={"prompt_tokens": 1})) + DONE
+    assert read(caller, before + finish(second(kept, OPENAI, SPLICE), last))[0] == LONG + more
+
+
+def test_text_that_was_held_back_goes_out_with_a_bare_last_line() -> None:
+    kept, _ = break_off(asked(OLLAMA), OLLAMA, [LONG])
+    out = lines(finish(second(kept, OLLAMA, CONTINUE), said("It was") + line(done=True, done_reason="stop")))
+    assert [each["message"]["content"] for each in out] == ["It was"]
+
+
+@pytest.mark.parametrize("rubbish", [b'"\xff"', b'"\\udc00"', b"1e999"])
+def test_rubbish_beside_the_text_is_malformed(caller: Call, rubbish: bytes) -> None:
+    kept, _ = break_off(caller, OPENAI, [LONG])
+    piece = b'data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}],"x":' + rubbish + b"}\n\n"
+    with pytest.raises(MalformedAnswerError):
+        second(kept, OPENAI, CONTINUE).feed(piece)
+
+
+@pytest.mark.parametrize("deep", [500, 100_000])
+def test_an_event_that_is_nested_deeply_passes_or_is_malformed(caller: Call, deep: int) -> None:
+    kept, _ = break_off(caller, OPENAI, [LONG])
+    piece = b'data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}],"x":'
+    relay = second(kept, OPENAI, CONTINUE)
+    with suppress(MalformedAnswerError):
+        assert len(events(relay.feed(piece + b"[" * deep + b"]" * deep + b"}\n\n"))) <= 1
 
 
 def test_a_node_without_a_finish_reason_still_leaves_its_note(caller: Call) -> None:
@@ -289,7 +327,8 @@ def test_a_broken_rescue_is_a_failure_like_any_other(caller: Call) -> None:
 def test_a_continued_answer_counts_as_if_one_node_had_said_it(caller: Call) -> None:
     kept, before = break_off(caller, OPENAI, [LONG])
     relay = second(kept, OPENAI, CONTINUE)
-    assert relay.usage is None
+    early = relay.usage
+    assert early is None
     _, end = read(caller, before + finish(relay, answer(OPENAI, CHAT, "; the rain")))
     assert relay.usage == Usage(18, 7, estimated=True)
     assert end["usage"] == {"prompt_tokens": 18, "completion_tokens": 7, "total_tokens": 25}

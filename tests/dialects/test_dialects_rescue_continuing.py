@@ -96,7 +96,8 @@ def test_a_body_that_cannot_be_read_is_the_callers_fault() -> None:
 @pytest.mark.parametrize(("said", "left"), [(0, 10), (4, 6), (10, 1), (99, 1)])
 def test_the_limit_counts_the_whole_answer(said: int, left: int) -> None:
     for name in ("max_tokens", "max_completion_tokens"):
-        again = continued(asked(OPENAI, **{name: 10}), KEPT, TRAILING, said)
+        limits: dict[str, Any] = {name: 10}
+        again = continued(asked(OPENAI, **limits), KEPT, TRAILING, said)
         assert (json.loads(again.body)[name], again.max_output_tokens) == (left, left)
     again = continued(asked(OLLAMA, options={"num_predict": 10, "seed": 3}), KEPT, TRAILING, said)
     assert json.loads(again.body)["options"] == {"num_predict": left, "seed": 3}

@@ -31,6 +31,11 @@ def during(start_s: float, end_s: float, value: float = 1.0) -> Share:
     return lambda now_s: value if start_s <= now_s < end_s else 0.0
 
 
+def only(*names: str) -> frozenset[str]:
+    """Exactly these nodes."""
+    return frozenset(names)
+
+
 class Scene:
     """Nodes that fail a share of their tasks, or are late, or do not answer checks, as told for each."""
 

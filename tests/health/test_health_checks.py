@@ -154,7 +154,7 @@ def test_whatever_happens_a_silent_node_is_asked_within_its_longest_interval(
         elif step == "doubt":
             schedule.doubt("a", now_s)
     longest_s = CONFIG.timeout_s + CONFIG.interval_s if is_asked else LONGEST_S
-    found = []
+    found: list[str] = []
     while not found:
         now_s = max(next_due(schedule), now_s)
         found = schedule.due(now_s)

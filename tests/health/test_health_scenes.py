@@ -1,7 +1,7 @@
 """Fleets that misbehave for minutes of made-up time: which verdicts the nodes get, and that they come back."""
 
 import pytest
-from health_shared import Scene, constant, during
+from health_shared import Scene, constant, during, only
 
 from fairlead.domain.health import Verdict
 from fairlead.health import Cause, CircuitBreakerConfig, HealthConfig
@@ -93,7 +93,7 @@ def test_the_whole_fleet_fails_and_comes_back() -> None:
     scene = Scene(THREE, away=dict.fromkeys(THREE, during(100.0, 200.0)))
     scene.run(150.0)
     assert [scene.verdict(node) for node in THREE] == [DOWN] * 3
-    assert (scene.monitor.ejected, scene.monitor.unreachable) == (set(), set())
+    assert (scene.monitor.ejected, scene.monitor.unreachable) == (only(), only())
     assert scene.monitor.system(150.0).pressure == 1.0
     assert scene.monitor.is_panic
     scene.run(300.0)
@@ -116,9 +116,9 @@ def test_a_fleet_whose_checks_all_fail_falsely_goes_on() -> None:
 def test_with_panic_those_that_are_out_help() -> None:
     config = HealthConfig(panic_share=0.7)
     scene = Scene(THREE, fails={"a": constant(0.4)}, config=config).run(20.0)
-    assert scene.monitor.ejected == set()  # two of three are fewer than 0.7
+    assert scene.monitor.ejected == only()  # two of three are fewer than 0.7
     scene = Scene(THREE, fails={"a": constant(0.4)}).run(20.0)
-    assert scene.monitor.ejected == {"a"}
+    assert scene.monitor.ejected == only("a")
     scene.draining = {"b"}
     before = scene.asked["a"]
     scene.run(25.0)

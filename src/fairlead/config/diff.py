@@ -27,7 +27,6 @@ AFTER_RESTART = (
     "scaling",
     "circuit_breaker",
     "health",
-    "degradation",
     "half_life_s",
 )
 """Settings that a running gateway keeps: sockets, files, and what learnt state was built with."""

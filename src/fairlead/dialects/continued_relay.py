@@ -56,7 +56,6 @@ class ContinuedRelay:
         self._said_tokens = said_tokens
         self._seam = _seam(kept, mode, how)
         self._reissue = Reissue(kept.call, kept.identity, drop_role=kept.has_role)
-        self._has_role = kept.has_role
         self._is_marked = mode is not RescueMode.RESTART
         """Whether the caller knows all that it has to know before the text."""
         self._is_noted = False
@@ -139,7 +138,7 @@ class ContinuedRelay:
         out = self._marker(found)
         if not self._seam.is_closed:
             text = self._seam.take(said.text) + (self._seam.end() if said.is_last else "")
-            if not (text or said.is_last or (said.has_role and not self._has_role)):
+            if not (text or said.is_last):
                 return out
             if text != said.text:
                 self._reissue.say(found, text)
@@ -154,7 +153,6 @@ class ContinuedRelay:
         """Return the end mark; before it what a node left unsaid that ends without a finish reason."""
         if self._is_noted:
             return event + b"\n\n"
-        self._is_noted = True
         marker = self._marker({})
         return marker + self._reissue.write(self._reissue.beside({}, self._seam.end(), self._note)) + event + b"\n\n"
 
@@ -178,5 +176,6 @@ def _seam(kept: KeptAnswer, mode: RescueMode, how: Continuation) -> Seam:
     if mode is RescueMode.SPLICE:
         return Seam(kept.text)
     text = kept.text
-    blanks = text[len(handed_over(kept.call, text, how)) :]
-    return Seam(blanks, "" if kept.call.operation is Operation.COMPLETION else text)
+    given = handed_over(kept.call, text, how)
+    may_repeat = given and kept.call.operation is not Operation.COMPLETION
+    return Seam(text[len(given) :], text if may_repeat else "")

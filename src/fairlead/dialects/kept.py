@@ -161,7 +161,7 @@ class KeptAnswer:
         if not self._is_read and said.identity != _NOBODY:
             self._is_read = True
             self._identity = said.identity
-        if False:
+        if said.is_restart:
             self._texts.clear()
             self._size = 0
         if said.text:

@@ -44,11 +44,8 @@ class Reissue:
         return found
 
     def write(self, event: Event) -> bytes:
-        """Return an event as bytes. Raises MalformedAnswerError for what JSON cannot say."""
-        try:
-            data = encode(event)
-        except (OverflowError, UnicodeEncodeError, RecursionError) as error:
-            raise MalformedAnswerError(f"An event cannot be passed on: {error}") from None
+        """Return an event as bytes."""
+        data = encode(event)
         return b"data: " + data + b"\n\n" if self._is_openai else data + b"\n"
 
     def say(self, event: Event, text: str) -> None:

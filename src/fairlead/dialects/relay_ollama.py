@@ -55,8 +55,8 @@ class OllamaRelay(StreamRelay):
         if event.startswith(b"{") and _UNFINISHED in event:
             self.chunks += 1
             return event
-        if not event.strip():
-            return event
+        if not event.strip():  # a blank line keeps a connection open, and is read by no client
+            return b""
         line = read_line(event)
         if line.text or line.thought or line.tool_calls:
             self.chunks += 1

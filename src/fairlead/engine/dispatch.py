@@ -26,6 +26,7 @@ from fairlead.engine.fleet import Fleet
 from fairlead.engine.retry_budget import RetryBudget, RetryPolicy
 from fairlead.errors import Fault, NoCandidateError, RoutingError
 from fairlead.health import Circuit
+from fairlead.load.prefix import Holder
 from fairlead.rng import Draw
 from fairlead.routing.contract import Strategy
 from fairlead.routing.filters import WAITING_HELPS, Reason
@@ -117,7 +118,7 @@ class Dispatch:
         self._policy = policy
         self._budget = budget
         self._strategy = strategy
-        self._tried: set[str] = set()
+        self._tried: set[str | Holder] = set()
         self._spared: set[str] = set()
         self._silent: set[str] = set()
         """Nodes that took a request and never answered."""
@@ -236,7 +237,7 @@ class Dispatch:
         """The first token is late: ask a second node as well, if one is free. Done: there is none."""
         if self.phase is not Phase.SENT or self.decision is None or self.rival is not None:
             return DONE
-        others = {*self._tried, self.decision.candidate.node.name}
+        others: set[str | Holder] = {*self._tried, self.decision.candidate.node.name}
         try:
             self.rival = self._fleet.decide(
                 self.task, now_s, self.attempts + 1, others, self._min_context, self._strategy
@@ -290,6 +291,7 @@ class Dispatch:
             self._fleet.cool(candidate, now_s + retry_after_s, now_s)
         if fault is Fault.CONTEXT:
             self._min_context = (candidate.model.context_tokens or self._min_context) + 1
+            self._tried.update(self._fleet.of_unknown_context(candidate.model.name))
         if fault is Fault.TIMEOUT:
             self._silent.add(name)
         self._fault = fault
@@ -337,7 +339,7 @@ class Dispatch:
             return self._refuse(fault)
         return self._nobody_left(nobody, now_s, fault, retry_after_s)
 
-    def _ways(self) -> Iterator[tuple[str | None, Collection[str]]]:
+    def _ways(self) -> Iterator[tuple[str | None, Collection[str | Holder]]]:
         """Give whom to ask: one model alone, or whatever was asked for (None), and who is not to be asked.
 
         A broken answer goes to who can go on from it, then to who may say the same again, and to another model last.

@@ -37,6 +37,7 @@ from fairlead.errors import (
     RoutingError,
 )
 from fairlead.health import Breaker, Cause, Circuit
+from fairlead.load.prefix import Holder
 from fairlead.load.signal import reported
 from fairlead.load.slow_start import warmth
 from fairlead.rng import Draw
@@ -96,16 +97,17 @@ class Fleet(Directory):
         task: Task,
         now_s: float,
         attempt: int = 1,
-        tried: Collection[str] = (),
+        tried: Collection[str | Holder] = (),
         min_context: int = 0,
         strategy: Strategy | None = None,
         only: str | None = None,
     ) -> Decision:
         """Pick a candidate and lease a slot on it, in one step.
 
-        `tried` names nodes that are not to be asked again, and those that share their fate come last; `min_context` is
-        what a context must hold at least; `only` is the one model that may do it, whatever was asked for.
-        Raises NoModelError when nothing by that name is registered, NoCandidateError when every candidate is ruled out.
+        `tried` names nodes, or models on nodes, that are not to be asked again, and those that share their fate come
+        last; `min_context` is what a context must hold at least; `only` is the one model that may do it, whatever was
+        asked for. Raises NoModelError when nothing by that name is registered, NoCandidateError when every candidate is
+        ruled out.
         """
         if self._due and self._due[0][0] <= now_s:
             self.tick(now_s)
@@ -122,6 +124,10 @@ class Fleet(Directory):
                     return decision
         names = (task.model, *self._fallbacks.get(task.model, ())) if only is None else (only,)
         return self._decide_narrowly(names, task, now_s, attempt, tried, min_context, strategy)
+
+    def of_unknown_context(self, model: str) -> list[Holder]:
+        """Return where a model is served whose context nobody knows: what was too long for one node is for all."""
+        return [one.holder for one in self._by_model.get(model, {}).values() if one.model.context_tokens is None]
 
     def would_fit(self, task: Task, lease: Lease, now_s: float, min_context: int = 0) -> bool:
         """Tell whether a task would find room on a lease's node if that were given back."""
@@ -149,7 +155,7 @@ class Fleet(Directory):
         task: Task,
         now_s: float,
         attempt: int,
-        tried: Collection[str],
+        tried: Collection[str | Holder],
         min_context: int,
         strategy: Strategy,
     ) -> Decision:
@@ -256,21 +262,22 @@ class Fleet(Directory):
         return Choice(picked, (picked,), (picked.overall.performance_score,), "probes a node on probation")
 
     def _qualified(
-        self, pool: Pool, task: Task, tried: Collection[str], min_context: int, rejected: list[Rejection]
+        self, pool: Pool, task: Task, tried: Collection[str | Holder], min_context: int, rejected: list[Rejection]
     ) -> Pool | None:
         """Narrow a pool to those that meet the task's requirements and were not tried yet."""
         fit, unfit = split_fit(task, pool.candidates, min_context)
         rejected.extend(unfit)
         if tried:
-            rejected.extend(Rejection(one, Reason.TRIED) for one in fit if one.node.name in tried)
-            fit = [one for one in fit if one.node.name not in tried]
+            again = [one for one in fit if one.node.name in tried or one.holder in tried]
+            rejected.extend(Rejection(one, Reason.TRIED) for one in again)
+            fit = [one for one in fit if one not in again]
         if len(fit) == len(pool.candidates):
             return pool
         return Pool(pool.key, fit) if fit else None
 
-    def _apart(self, pool: Pool, tried: Collection[str]) -> list[Pool]:
+    def _apart(self, pool: Pool, tried: Collection[str | Holder]) -> list[Pool]:
         """Part a pool by how little its nodes share with those that failed: a host counts for more than a region."""
-        failed = [self.nodes[name].node for name in tried if name in self.nodes]
+        failed = [self.nodes[name].node for name in tried if isinstance(name, str) and name in self.nodes]
         fates = {node.fate for node in failed}
         regions = {node.region for node in failed} - {None}
         shares = [(one.node.fate in fates, one.node.region in regions) for one in pool.candidates]
@@ -331,10 +338,10 @@ class Fleet(Directory):
         recovered_at_s = self.health.monitor.recovered_at_s(state.node.name)
         return recovered_at_s is not None and lease.taken_s < recovered_at_s
 
-    def review_health(self, now_s: float) -> None:
-        """Judge every node once a second, and leave out or rank lower who does not fare well."""
+    def review_health(self, now_s: float) -> bool:
+        """Judge every node once a second, and leave out or rank lower who does not fare well; tells whether it did."""
         if not self.health.is_due(now_s):
-            return
+            return False
         sole = frozenset(next(iter(by_node)) for by_node in self._by_model.values() if len(by_node) == 1)
         before = {name: (one.is_ejected, one.is_unreachable, one.health_share) for name, one in self.nodes.items()}
         self.outbox.extend(self.health.review(now_s, sole))
@@ -344,6 +351,7 @@ class Fleet(Directory):
                     self._begin_slowly(state, now_s)
                 state.weigh()
                 self._lineups.clear()
+        return True
 
     def checked(self, node: str, is_well: bool, now_s: float, why: str = "") -> None:
         """Note what came of asking a node whether it is there. One that is back is probed at once."""

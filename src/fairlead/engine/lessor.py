@@ -47,10 +47,15 @@ class Lessor:
         self._below = Terms(max_utilization)
         self._batch = (Terms(max_utilization, is_joint=True),) if max_utilization < 1.0 else (FREELY,)
         self._usual = (self._below, FREELY) if max_utilization < 1.0 else (FREELY,)
+        self.keeps_room = False
+        """Whether normal work, too, leaves a part of the nodes to interactive work, and waits instead."""
 
     def terms(self, task: Task) -> tuple[Terms, ...]:
         """Return the terms to try, the best first."""
-        terms = self._batch if class_of(task.priority) is PriorityClass.BATCH else self._usual
+        kind = class_of(task.priority)
+        terms = self._batch if kind is PriorityClass.BATCH else self._usual
+        if self.keeps_room and kind is PriorityClass.NORMAL:
+            terms = (self._below,)
         if task.min_output_tokens is None:
             return terms
         return tuple([Terms(one.ceiling, True, one.is_joint) for one in terms])

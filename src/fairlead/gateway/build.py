@@ -86,6 +86,7 @@ def build_gateway(
         routing=routing,
         rescue=config.rescue,
         hedging=config.hedging,
+        degradation=config.degradation,
     )
     orchestrator.bus.subscribe(Event, recorder.on_event)
     for node in config.nodes:

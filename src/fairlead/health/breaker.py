@@ -11,13 +11,15 @@ is in flight.
 
 From a node's recovery to its first probe it takes at most
 
-    timeout_s                        where no check failed while it was away: too short an outage, or nobody checks
-    2 x check.timeout_s + 1.2 x check.interval_s / 5       where one did (`CheckSchedule.notice_s`; 5.2 s by default)
+    2 x check.timeout_s + 1.2 x check.interval_s / 5    where a check failed while it was away: 5.2 s by default
+                                                        (`CheckSchedule.notice_s`)
+    max(timeout_s, how long one attempt may take)       where none did: too short an outage, checks that succeed while
+                                                        tasks fail, or nobody who checks
 
-and then until the next task that may go there. The first holds because a circuit opens at a failure, and a node that
-fails has not recovered yet. The exception is an attempt that began before the recovery and fails after it, by a time
-limit: it would open the circuit anew. Where checks tell, the owner lets such a failure not count (what began before
-`HealthMonitor.recovered_at_s` proves nothing); where nobody checks, that attempt's limit comes on top.
+and then until the next task that may go there. The second holds because a circuit waits from the failure that opened
+it, or from when the silence began that was that failure, and either is before the recovery: a node that hung is not
+left alone for another `timeout_s` after the attempt that hung. For the first, the failure of what was sent before
+`HealthMonitor.recovered_at_s` must not count.
 """
 
 from enum import StrEnum
@@ -83,6 +85,7 @@ class Breaker:
         self.failures_in_a_row = 0
         self.successes = 0
         self.opened_at_s = 0.0
+        """From when on the node failed: when the circuit opened, or when the silence began that opened it."""
 
     @property
     def reopens_at_s(self) -> float:
@@ -100,14 +103,15 @@ class Breaker:
                 return self._move(Cause.RECOVERED, now_s)
         return None
 
-    def failed(self, now_s: float) -> Cause | None:
-        """Note a failure."""
+    def failed(self, now_s: float, silent_since_s: float | None = None) -> Cause | None:
+        """Note a failure, and since when the node has been silent where it was waited for in vain."""
+        failing_s = now_s if silent_since_s is None else silent_since_s
         if self.state is Circuit.CLOSED:
             self.failures_in_a_row += 1
             if self.failures_in_a_row >= self._config.failure_threshold:
-                return self._move(Cause.TRIPPED, now_s)
+                return self._move(Cause.TRIPPED, failing_s)
             return None
-        return self._move(Cause.RELAPSED, now_s) if self.state is Circuit.HALF_OPEN else None
+        return self._move(Cause.RELAPSED, failing_s) if self.state is Circuit.HALF_OPEN else None
 
     def waited(self, now_s: float) -> Cause | None:
         """Let an open circuit be probed once its time is over."""
@@ -144,10 +148,10 @@ class Breaker:
         self.state, self.opened_at_s = own.state, own.opened_at_s
         self.failures_in_a_row, self.successes = own.failures_in_a_row, own.successes
 
-    def _move(self, cause: Cause, now_s: float) -> Cause | None:
+    def _move(self, cause: Cause, at_s: float) -> Cause | None:
         before = self.state
         self.state = TRANSITIONS[before, cause]
         self.failures_in_a_row = self.successes = 0
         if self.state is Circuit.OPEN:
-            self.opened_at_s = now_s
+            self.opened_at_s = at_s
         return cause if self.state is not before else None

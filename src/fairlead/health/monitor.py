@@ -101,6 +101,11 @@ class HealthMonitor:
         standing = self._nodes.get(node)
         return standing is not None and standing.checked(is_well, now_s, why)
 
+    def fails_checks(self, node: str) -> bool:
+        """Tell whether checks find the node unreachable, be it left out for that or not: for `Seen.is_sole`."""
+        standing = self._nodes.get(node)
+        return standing is not None and standing.is_unreachable
+
     def recovered_at_s(self, node: str) -> float | None:
         """Return when checks last saw a node recover, None where they never did.
 

@@ -35,7 +35,9 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """Leased share of what it has, in [0, 1]."""
     weight: float = 1.0
     is_sole: bool = False
-    """It alone serves one of its models: leaving it out would leave that model to nobody."""
+    """One of its models is served by nobody else who could be asked: each of the others has an open circuit, is
+    draining, or is found unreachable (`HealthMonitor.fails_checks`). Whether they are left out as outliers must not
+    matter here, since that depends on this in turn."""
 
 
 NOTHING_SEEN = Seen()

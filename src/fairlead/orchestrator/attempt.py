@@ -17,6 +17,7 @@ from fairlead.orchestrator.target import CallTimeouts, Target
 
 if TYPE_CHECKING:
     from fairlead.orchestrator.exchange import Exchange
+    from fairlead.orchestrator.orchestrator import ModelOrchestrator
 
 MAX_WHOLE_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 1024 * 1024
@@ -25,6 +26,7 @@ DEADLINE_SLACK_S = 1.0
 RENEWAL_S = 5.0
 TIMER_EARLY_S = 0.002
 """A timer of uvloop may come so much too early."""
+COMMENT = ord(":")
 _NOT_EVERYWHERE = (Operation.EMBEDDING, Operation.PASSING)
 """Operations that a node may well lack altogether, so that its 404 says nothing about the model."""
 
@@ -40,6 +42,7 @@ class Attempt:
         "_kept",
         "_limit_s",
         "_limits",
+        "_orchestrator",
         "_parts",
         "_sending",
         "_size",
@@ -55,14 +58,22 @@ class Attempt:
         "write",
     )
 
-    def __init__(self, exchange: "Exchange", decision: Decision, target: Target, relay: Relay, now_s: float) -> None:
+    def __init__(
+        self,
+        orchestrator: "ModelOrchestrator",
+        exchange: "Exchange",
+        decision: Decision,
+        target: Target,
+        relay: Relay,
+    ) -> None:
+        self._orchestrator = orchestrator
         self._exchange = exchange
         self._is_streamed = exchange.call.stream
         self._sending: Sending | None = None
         self._parts: list[bytes] = []
         self._size = 0
         self._is_pressed = False
-        self._kept = exchange.kept
+        self._kept = None if exchange.rescuer is None else exchange.rescuer.kept
         """What the caller got so far, where an answer that breaks can be finished by another node."""
         self._limit_s = 0.0
         self._limits = target.by_model.get(decision.candidate.model.name) or target.timeouts
@@ -70,19 +81,19 @@ class Attempt:
         self.decision = decision
         self.target = target
         self.relay = relay
-        self.sent_s = self.last_s = now_s
+        self.sent_s = self.last_s = orchestrator.clock()
         self.status = 0
         self.answer_headers: Headers = []
         self.has_begun = False
         self.is_over = False
-        self.write = exchange.write
+        self.write = exchange.reply.write
 
     def send(self, request: NodeRequest, head: bytes, deadline_s: float) -> None:
         """Send the request, and mind the time: `deadline_s` is the task's own."""
         exchange = self._exchange
         limits = self._limits
-        if exchange.own_limits is not None:
-            limits = self._limits = limits.but(exchange.own_limits)
+        if exchange.wishes.limits_of_call is not None:
+            limits = self._limits = limits.but(exchange.wishes.limits_of_call)
         self._sending = self.target.backend.send(request, head, self)
         self._end_s = min(self.sent_s + limits.total_s, deadline_s)
         limit_s = self._first_limit_s(limits) if self._is_streamed else limits.total_s
@@ -104,7 +115,7 @@ class Attempt:
         """Take no more from the node while the caller reads too slowly."""
         if self._sending is not None and not self.is_over:
             self._is_pressed = is_high
-            self.last_s = self._exchange.clock()
+            self.last_s = self._orchestrator.clock()
             if is_high:
                 self._sending.pause()
             else:
@@ -144,11 +155,12 @@ class Attempt:
                 if self._kept is not None:
                     self._kept.add(out)
                 self.write(out)
-                self.last_s = self._exchange.clock()
-            elif not out.startswith(b":"):  # a comment that only keeps the line open is no token
+                if out[0] != COMMENT:
+                    self.last_s = self._orchestrator.clock()
+            elif out[0] != COMMENT and not out.isspace():  # what only keeps the line open is no token
                 self._begin(out)
         elif self._exchange.has_begun:  # it says again what the caller has already
-            self.last_s = self._exchange.clock()
+            self.last_s = self._orchestrator.clock()
 
     def on_end(self) -> None:
         """The answer is whole."""
@@ -158,7 +170,7 @@ class Attempt:
             self._refused()
             return
         relay = self.relay
-        now_s = self._exchange.clock()
+        now_s = self._orchestrator.clock()
         relay.elapsed_s = now_s - self.sent_s
         try:
             rest = relay.close() if self._is_streamed else relay.whole(self.body)
@@ -182,7 +194,7 @@ class Attempt:
         if self.is_over:
             return
         exchange = self._exchange
-        now_s = exchange.clock()
+        now_s = self._orchestrator.clock()
         if now_s < self._end_s - TIMER_EARLY_S:
             if self.has_begun or (exchange.has_begun and self.last_s > self.sent_s):
                 if self._goes_on(now_s):
@@ -212,10 +224,10 @@ class Attempt:
     def _begin(self, first: bytes) -> None:
         """The first piece for the caller: from here on this attempt is the answer."""
         exchange = self._exchange
-        self.last_s = exchange.clock()
+        self.last_s = self._orchestrator.clock()
         self.has_begun = True
         exchange.begin(self, first)
-        self._kept = exchange.kept
+        self._kept = None if exchange.rescuer is None else exchange.rescuer.kept
         if not self.is_over:
             self._unwatch()
             self._watch_pieces(self.last_s)
@@ -309,7 +321,7 @@ class Attempt:
 
     def _watch(self, limit_s: float) -> None:
         self._limit_s = limit_s
-        self._exchange.timeouts.watch(self, limit_s)
+        self._orchestrator.timeouts.watch(self, limit_s)
 
     def _unwatch(self) -> None:
-        self._exchange.timeouts.unwatch(self, self._limit_s)
+        self._orchestrator.timeouts.unwatch(self, self._limit_s)

@@ -8,21 +8,20 @@ attempts. The load is released when the answer ends, breaks, or its caller goes 
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from fairlead.backends.contract import Headers
 from fairlead.dialects import make_relay, node_request
-from fairlead.dialects.continued_relay import RescueMode
 from fairlead.dialects.contract import Call, ErrorInfo, Relay, Usage
-from fairlead.dialects.kept import KeptAnswer
 from fairlead.dialects.limits import limited
 from fairlead.domain import Outcome, Shortage, Task
 from fairlead.domain.rescue import Rescue
 from fairlead.engine.decision import Decision
 from fairlead.engine.dispatch import Action, Dispatch, GiveWay, Refuse, Send, Wait
-from fairlead.engine.events import FailedOver, Hedged, Rescued, RescueFailed
+from fairlead.engine.events import FailedOver, Hedged, RescueFailed
 from fairlead.engine.lobby import LAST_NORMAL
 from fairlead.errors import BadRequestError, Fault, NoCandidateError, OverloadedError, RoutingError
 from fairlead.load.prefix_affinity import PrefixAffinity
@@ -30,7 +29,7 @@ from fairlead.orchestrator.attempt import TIMER_EARLY_S, Attempt
 from fairlead.orchestrator.limits import Charge, KeyLimits
 from fairlead.orchestrator.reading import beyond_limit, routing_error
 from fairlead.orchestrator.reply import Reply
-from fairlead.orchestrator.rescuing import Plan, other_plan, plan_of, unable_to_continue, why_not
+from fairlead.orchestrator.rescuing import NOBODY_LEFT, Rescuer, unable_to_continue
 from fairlead.orchestrator.steps import HedgeStep, RescueStep
 from fairlead.orchestrator.target import Target
 from fairlead.orchestrator.wishes import NO_WISHES, Wishes
@@ -70,23 +69,16 @@ class Exchange:
     __slots__ = (
         "_charged",
         "_deadline_s",
-        "_error",
-        "_first_model",
         "_head",
         "_is_partial",
+        "_last_error",
         "_limit_s",
         "_orchestrator",
-        "_plan",
-        "_reply",
-        "_retry_after_s",
         "_timer",
-        "_wishes",
         "answer_headers",
         "attempt",
         "began_s",
-        "broken",
         "call",
-        "clock",
         "decisions",
         "dispatch",
         "ended_s",
@@ -96,18 +88,16 @@ class Exchange:
         "has_begun",
         "hedge",
         "is_over",
-        "kept",
-        "own_limits",
+        "max_output_tokens",
         "relay",
-        "rescues",
+        "reply",
+        "rescuer",
         "rival",
-        "said_tokens",
         "status",
         "step",
         "task",
-        "timeouts",
         "usage",
-        "write",
+        "wishes",
     )
 
     def __init__(
@@ -121,56 +111,41 @@ class Exchange:
         wishes: Wishes = NO_WISHES,
     ) -> None:
         self._orchestrator = orchestrator
-        self._reply = reply
         self._head = head
-        self._wishes = wishes
         self._charged: Charge | None = None
         """What counts against the limits of its key."""
         self._timer: asyncio.TimerHandle | None = None
         self._limit_s = 0.0
         self._is_partial = False
         """Whether a node did a part of the work that counts although nothing whole came of it."""
-        self._error = _NOBODY_ASKED
-        self._retry_after_s: float | None = None
-        self._first_model = ""
-        """Which model began the answer."""
-        self._plan: Plan | None = None
-        """How the attempt under way goes on from what the caller has already."""
-        self.clock = orchestrator.clock
-        self.timeouts = orchestrator.timeouts
-        self.write = reply.write
+        self._last_error: tuple[ErrorInfo, float | None] = (_NOBODY_ASKED, None)
+        """What the last node that failed said, and when it may be asked again."""
         self.call = call
         self.task = task
         self.dispatch = dispatch
+        self.reply = reply
+        self.wishes = wishes
         self.decisions: list[Decision] = []
         """Who was asked; the one whose answer the caller gets stands last."""
         self.attempt: Attempt | None = None
         self.rival: Attempt | None = None
         """The second of two attempts at once."""
+        self.hedge: HedgeStep | None = None
+        self.rescuer: Rescuer | None = None
+        """Keeps what the caller got so far, where an answer that breaks can be finished by another node."""
         self.relay: Relay | None = None
         self.status = 0
         self.answer_headers: Headers = []
-        self.began_s = now_s = self.clock()
-        self.own_limits = wishes.limits_of_call
-        """What the caller says of the limits of this call."""
-        total_s = orchestrator.timeouts_of_calls.total_s
-        if self.own_limits is not None and self.own_limits.total_s is not None:
-            total_s = self.own_limits.total_s
-        self._deadline_s = now_s + total_s
+        self.began_s = orchestrator.clock()
+        self._deadline_s = self.began_s + orchestrator.total_s(wishes)
         if task.deadline_s is not None:
             self._deadline_s = min(self._deadline_s, task.deadline_s)
         self.first_s: float | None = None
         self.ended_s: float | None = None
         self.has_begun = False
         self.is_over = False
-        self.kept: KeptAnswer | None = None
-        """What the caller got so far, where an answer that breaks can be finished by another node."""
-        self.said_tokens = 0
-        """Of the answer, those that the caller has from attempts that broke."""
-        self.broken: ErrorInfo | None = None
-        """What broke the answer, after the caller had a part of it."""
-        self.rescues: list[RescueStep] = []
-        self.hedge: HedgeStep | None = None
+        self.max_output_tokens: int | None = None
+        """To what the answer is cut under pressure; None: it is not."""
         self.fault: Fault | None = None
         """What ended it, where it did not end well."""
         self.error: RoutingError | None = None
@@ -207,14 +182,14 @@ class Exchange:
         if not self.is_over:
             self._is_partial = self._is_partial or self.attempt is not None
             self._stop_attempts()
-            self.dispatch.cancel(self.clock())
+            self.dispatch.cancel(self._orchestrator.clock())
             self._finish(Fault.CANCELLED)
 
     def stop(self, error: ErrorInfo, retry_after_s: float | None = None) -> None:
         """The gateway can do no more for it: stop the work, and tell the caller."""
         if not self.is_over:
             self._stop_attempts()
-            self.dispatch.cancel(self.clock())
+            self.dispatch.cancel(self._orchestrator.clock())
             self._give_up(error, retry_after_s, Fault.CANCELLED)
 
     @property
@@ -228,6 +203,11 @@ class Exchange:
         if not self._is_partial:
             return None
         return self.task.input_tokens + (0 if self.relay is None else self.relay.chunks)
+
+    @property
+    def rescues(self) -> Sequence[RescueStep]:
+        """Who took over, where the answer broke in the middle."""
+        return () if self.rescuer is None else self.rescuer.steps
 
     def on_pressure(self, is_high: bool) -> None:
         """Take no more from the node while the caller reads too slowly."""
@@ -252,7 +232,7 @@ class Exchange:
         orchestrator = self._orchestrator
         lobby = orchestrator.lobby
         size = len(self.call.body)
-        action = lobby.follow(self, self.dispatch, action, self.clock(), size)
+        action = lobby.follow(self, self.dispatch, action, self._orchestrator.clock(), size)
         if lobby.told:
             orchestrator.tell_others()
         self._perform(action)
@@ -273,9 +253,9 @@ class Exchange:
             decision.models = self.step.choice
         self.decisions.append(decision)
         self.status = 0
-        if self.has_begun and self.kept is not None:
+        if self.has_begun and self.rescuer is not None:
             orchestrator.lobby.began(self)  # who has part of an answer does not give way
-            self._plan = plan_of(self, self.kept, orchestrator.targets[decision.candidate.node.name])
+            self.rescuer.ask(orchestrator.targets[decision.candidate.node.name])
         self.attempt = self._ask(decision)
         if not orchestrator.hedger.is_off and not self.has_begun and self.call.stream:
             self._hedge_later(decision)
@@ -285,20 +265,21 @@ class Exchange:
         orchestrator = self._orchestrator
         candidate = decision.candidate
         target: Target = orchestrator.targets[candidate.node.name]
-        now_s = self.clock()
+        now_s = self._orchestrator.clock()
         dialect = target.backend.dialect
         model = candidate.model.name
         wall_s = orchestrator.wall_clock()
         relay = make_relay(self.call, dialect, answer_id=self.task.id, now_s=wall_s, model=model)
-        call, plan = self.call, self._plan
-        if plan is not None:
-            relay, call = plan.relay(relay, candidate, self._first_model), plan.call
+        call, rescuer = self.call, self.rescuer
+        if rescuer is not None and rescuer.plan is not None:
+            relay, call = rescuer.relay(relay, candidate), rescuer.plan.call
         if self.rival is None:
             self.relay = relay
-        attempt = Attempt(self, decision, target, relay, now_s)
+        attempt = Attempt(orchestrator, self, decision, target, relay)
         try:
-            if decision.max_output_tokens is not None and plan is None:
-                call = limited(call, decision.max_output_tokens)
+            limit = decision.max_output_tokens or self.max_output_tokens
+            if limit is not None and not self.has_begun:
+                call = limited(call, limit)
             request = node_request(call, target.own_names.get(model, model), dialect)
         except BadRequestError as error:  # this node's dialect cannot say it; another's may
             info = ErrorInfo(400, str(error), "invalid_request_error")
@@ -318,12 +299,12 @@ class Exchange:
 
     def _wait(self, until_s: float | None) -> None:
         if until_s is None:
-            self._watch(max(self._deadline_s - self.clock(), 0.001))
+            self._watch(max(self._deadline_s - self._orchestrator.clock(), 0.001))
         elif until_s > self._deadline_s - LEAST_TIME_S:
-            self.dispatch.cancel(self.clock())
-            self._give_up(self._error, self._retry_after_s, self.fault)
+            self.dispatch.cancel(self._orchestrator.clock())
+            self._give_up(*self._last_error, self.fault)
         else:
-            delay_s = until_s - self.clock() + TIMER_EARLY_S
+            delay_s = until_s - self._orchestrator.clock() + TIMER_EARLY_S
             self._timer = self._orchestrator.loop.call_later(delay_s, self.resume_dispatch)
 
     def resume_dispatch(self) -> None:
@@ -331,13 +312,13 @@ class Exchange:
         if not self.is_over:
             self._unwatch()
             self._timer = None
-            self._follow(self.dispatch.resume(self.clock()))
+            self._follow(self.dispatch.resume(self._orchestrator.clock()))
 
     def on_due(self) -> None:
         """It waited for room until its time was over."""
         if self.is_over or self.attempt is not None:
             return
-        now_s = self.clock()
+        now_s = self._orchestrator.clock()
         message = "no node had room in time"
         deadline_s = self.task.deadline_s
         fault = Fault.TIMEOUT
@@ -350,20 +331,20 @@ class Exchange:
 
     def _refuse(self, action: Refuse) -> None:
         self.error = error = action.error
-        is_routing = self._error is _NOBODY_ASKED or isinstance(error, OverloadedError)
+        is_routing = self._last_error[0] is _NOBODY_ASKED or isinstance(error, OverloadedError)
         if action.fault is None and error is not None and is_routing:
             wait_s = error.retry_after_s if isinstance(error, NoCandidateError | OverloadedError) else None
             self._give_up(routing_error(error), wait_s)
         else:
-            self._give_up(self._error, self._retry_after_s, action.fault)
+            self._give_up(*self._last_error, action.fault)
 
     def _give_up(self, error: ErrorInfo, retry_after_s: float | None, fault: Fault | None = None) -> None:
         if self.has_begun and self.relay is not None:
-            error = self.broken or error  # what came of trying to mend it hides nothing
-            self._reply.write(self.relay.fail(error))
-            self._reply.break_off()
+            error = (self.rescuer and self.rescuer.broken) or error
+            self.reply.write(self.relay.fail(error))
+            self.reply.break_off()
         else:
-            self._reply.refuse(self, error, retry_after_s)
+            self.reply.refuse(self, error, retry_after_s)
         self.status = error.status
         self._finish(fault or Fault.UNAVAILABLE)
 
@@ -377,10 +358,12 @@ class Exchange:
     def begin(self, attempt: Attempt, first: bytes) -> None:
         """The first piece of an attempt: of the answer, or of what another node adds to it."""
         if self.has_begun:
-            self._note_rescue(attempt)
-            if self.kept is not None:
-                self.kept.add(first)
-            self.write(first)
+            if self.rescuer is not None:
+                broken = self.decisions[-2 if len(self.decisions) > 1 else -1].candidate
+                to, now_s = attempt.decision.candidate, self._orchestrator.clock()
+                self._orchestrator.tell(self.rescuer.took_over(self.task.id, broken, to, now_s))
+                self.rescuer.kept.add(first)
+            self.reply.write(first)
             return
         if self._timer is not None:
             self._timer.cancel()
@@ -390,15 +373,14 @@ class Exchange:
         self.relay = attempt.relay
         self.status, self.answer_headers = attempt.status, attempt.answer_headers
         self.first_s = attempt.last_s
-        self._first_model = attempt.decision.candidate.model.name
         self.has_begun = self._is_partial = True
         orchestrator = self._orchestrator
         if self.task.priority > LAST_NORMAL:
             orchestrator.lobby.began(self)
         if self._may_be_rescued(attempt):
-            self.kept = KeptAnswer(self.call)
-            self.kept.add(first)
-        self._reply.begin(self, first)
+            self.rescuer = Rescuer(self.call, attempt.decision.candidate.model.name)
+            self.rescuer.kept.add(first)
+        self.reply.begin(self, first)
 
     def complete(self, attempt: Attempt, rest: bytes) -> None:
         """The answer is whole."""
@@ -408,17 +390,17 @@ class Exchange:
                 attempt.has_begun = True
                 self.begin(attempt, rest)
             elif rest:
-                self.write(rest)
+                self.reply.write(rest)
         elif self.rival is not None:
             self._win(attempt)
-        now_s = self.clock()
+        now_s = self._orchestrator.clock()
         self.status, self.answer_headers = attempt.status, attempt.answer_headers
         self.usage = usage = relay.usage or Usage(len(self.call.body) // 4, relay.chunks, estimated=True)
         self.attempt = None
         if self.call.stream:
-            self._reply.end()
+            self.reply.end()
         else:
-            self._reply.whole(self, rest)
+            self.reply.whole(self, rest)
         is_first = self.first_s is not None and self.first_s >= attempt.sent_s and not self.rescues
         first_s = self.first_s - attempt.sent_s if is_first and self.first_s is not None else None
         outcome = Outcome(
@@ -437,8 +419,9 @@ class Exchange:
         if self.is_over:
             return
         orchestrator = self._orchestrator
-        now_s = self.clock()
-        if self._plan is not None and self._asks_again(attempt, fault):
+        now_s = self._orchestrator.clock()
+        if not attempt.has_begun and self.rescuer is not None and self._asks_otherwise(fault):
+            self.attempt = self._ask(attempt.decision)
             return
         orchestrator.attempt_failed(self, attempt.decision, fault, info)
         latency_s = now_s - attempt.sent_s
@@ -448,7 +431,7 @@ class Exchange:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._error, self._retry_after_s = info, retry_after_s
+        self._last_error = info, retry_after_s
         self.status, self.answer_headers = attempt.status, attempt.answer_headers
         self.fault = fault
         self.attempt = None
@@ -477,7 +460,7 @@ class Exchange:
             return
         if not orchestrator.hedger.withdraw():
             return
-        action = self.dispatch.hedge(self.clock())
+        action = self.dispatch.hedge(self._orchestrator.clock())
         if type(action) is not Send:
             orchestrator.hedger.refund()
             return
@@ -487,7 +470,9 @@ class Exchange:
         self.hedge = HedgeStep(node, to_node, after_s, won=False)
         self.rival = first  # so that it counts as one of two while it is being sent
         self.rival = self._ask(decision)
-        orchestrator.tell(Hedged(at_s=self.clock(), task=self.task.id, node=node, to_node=to_node, after_s=after_s))
+        orchestrator.tell(
+            Hedged(at_s=self._orchestrator.clock(), task=self.task.id, node=node, to_node=to_node, after_s=after_s)
+        )
 
     def _win(self, winner: Attempt) -> None:
         """One of two attempts speaks first: the other is stopped."""
@@ -497,7 +482,7 @@ class Exchange:
         self.attempt, self.rival = winner, None
         if loser is not None:
             loser.stop()
-        self.dispatch.won(winner.decision, self.clock())
+        self.dispatch.won(winner.decision, self._orchestrator.clock())
         self.decisions.remove(winner.decision)
         self.decisions.append(winner.decision)
         self._orchestrator.lease_released()
@@ -522,58 +507,31 @@ class Exchange:
         return len(fleet.lineup(name).nodes) > 1
 
     def _rescuers(self) -> Rescue:
-        wish = self._wishes.rescue
+        wish = self.wishes.rescue
         return self._orchestrator.rescue if wish is None else wish
+
+    def _asks_otherwise(self, fault: Fault) -> bool:
+        return self.rescuer is not None and self.rescuer.ask_otherwise(fault, may_restart=self.wishes.restart)
 
     def _mend(self, attempt: Attempt, fault: Fault, info: ErrorInfo, now_s: float) -> Action:
         """Find another node that finishes the answer; where nobody can, the caller is told that it broke."""
-        latency_s = now_s - attempt.sent_s
-        if self.broken is None:
-            self.broken = info
-        if attempt.has_begun:
-            is_further = self._plan is not None and self._plan.mode is RescueMode.CONTINUE
-            self.said_tokens = attempt.relay.chunks + (self.said_tokens if is_further else 0)
-        why = why_not(self, fault)
+        latency_s, rescuer = now_s - attempt.sent_s, self.rescuer
+        if rescuer is None:
+            why: str | None = "rescue is off, or no other node has the model"
+        else:
+            rescuer.broke(attempt, info)
+            why = rescuer.why_not(fault)
         if why is None:
             unable = unable_to_continue(self.call, self._orchestrator.targets)
             action = self.dispatch.rescue(fault, now_s, latency_s, self._rescuers(), unable)
             if type(action) is not Refuse:
                 return action
-            why = "nobody else could finish it"
+            why = NOBODY_LEFT
         else:
             action = self.dispatch.fail(fault, now_s, latency_s, is_relayed=True)
         node = attempt.decision.candidate.node.name
         self._orchestrator.tell(RescueFailed(at_s=now_s, task=self.task.id, node=node, why=why))
         return action
-
-    def _asks_again(self, attempt: Attempt, fault: Fault) -> bool:
-        """Ask the same node in another way, where it only refuses to go on from what was said."""
-        if self._plan is None or attempt.has_begun:
-            return False
-        plan = other_plan(self._plan, fault, may_restart=self._wishes.restart)
-        if plan is None:
-            return False
-        self._plan = plan
-        self.attempt = self._ask(attempt.decision)
-        return True
-
-    def _note_rescue(self, attempt: Attempt) -> None:
-        plan, broken = self._plan, self.decisions[-2] if len(self.decisions) > 1 else self.decisions[-1]
-        if plan is None:
-            return
-        to, size = attempt.decision.candidate, plan.kept_bytes
-        self.rescues.append(RescueStep(broken.candidate.node.name, to.node.name, to.model.name, plan.mode.value, size))
-        self._orchestrator.tell(
-            Rescued(
-                at_s=self.clock(),
-                task=self.task.id,
-                node=broken.candidate.node.name,
-                to_node=to.node.name,
-                to_model=to.model.name,
-                how=plan.mode.value,
-                kept_bytes=size,
-            )
-        )
 
     # -- inside
 
@@ -583,7 +541,7 @@ class Exchange:
         if self.fault is not None:
             self._orchestrator.tell(
                 FailedOver(
-                    at_s=self.clock(),
+                    at_s=self._orchestrator.clock(),
                     task=self.task.id,
                     node=before.node.name,
                     fault=self.fault.value,
@@ -614,16 +572,16 @@ class Exchange:
         self._unwatch()
         if self._timer is not None:
             self._timer.cancel()
-        self.ended_s = self.clock()
+        self.ended_s = self._orchestrator.clock()
         self._orchestrator.finished(self)
 
     def _watch(self, limit_s: float) -> None:
         self._limit_s = limit_s
-        self.timeouts.watch(self, limit_s)
+        self._orchestrator.timeouts.watch(self, limit_s)
 
     def _unwatch(self) -> None:
         if self._limit_s:
-            self.timeouts.unwatch(self, self._limit_s)
+            self._orchestrator.timeouts.unwatch(self, self._limit_s)
             self._limit_s = 0.0
 
     def _is_under_way(self, decision: Decision) -> bool:

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+import msgspec
+
 from fairlead.admission.config import QueueConfig
 from fairlead.allocation.allocator import ResourceAllocator
 from fairlead.balancing.balancer import LoadBalancer
@@ -26,8 +28,9 @@ from fairlead.engine.lobby import Lobby
 from fairlead.engine.retry_budget import RetryBudget, RetryPolicy
 from fairlead.errors import Fault
 from fairlead.health import Circuit
-from fairlead.health.config import HedgingConfig
+from fairlead.health.config import DegradationConfig, HedgingConfig
 from fairlead.orchestrator.attempt import RENEWAL_S
+from fairlead.orchestrator.degrading import Degrading
 from fairlead.orchestrator.exchange import Exchange, Step
 from fairlead.orchestrator.reply import Reply
 from fairlead.orchestrator.target import CallTimeouts, Target
@@ -35,6 +38,7 @@ from fairlead.orchestrator.timeouts import Timeouts
 from fairlead.orchestrator.wishes import NO_WISHES, Wishes
 from fairlead.rng import fresh_prefix
 from fairlead.routing import RoutingSettings, Strategy, make_strategy
+from fairlead.routing.contract import Explores
 from fairlead.routing.engine import ModelChoice, RoutingEngine
 
 SWEEP_S = 0.25
@@ -77,6 +81,7 @@ class ModelOrchestrator:
         routing: RoutingSettings | None = None,
         rescue: Rescue = Rescue.SAME_MODEL,
         hedging: HedgingConfig | None = None,
+        degradation: DegradationConfig | None = None,
     ) -> None:
         """Build one from its parts, where they are given. A `fleet` brings an engine and an allocator of its own.
 
@@ -118,6 +123,9 @@ class ModelOrchestrator:
         self.balancer = balancer or LoadBalancer()
         self.strategy_of_load = LoadStrategy()
         """How what arrives is met now."""
+        self.explores = True
+        """Whether tasks are given to models and nodes of which little is known."""
+        self.degrading = Degrading(self, degradation)
         self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
         self._idle = asyncio.Event()
 
@@ -151,6 +159,7 @@ class ModelOrchestrator:
         timeouts: CallTimeouts | None = None,
         rescue: Rescue | None = None,
         hedging: HedgingConfig | None = None,
+        degradation: DegradationConfig | None = None,
     ) -> None:
         """Go by other rules from now on; what is under way keeps those it began with, but for the hedging."""
         if retries is not None:
@@ -162,6 +171,8 @@ class ModelOrchestrator:
         self.rescue = self.rescue if rescue is None else rescue
         if hedging is not None:
             self.hedger.configure(hedging)
+        if degradation is not None:
+            self.degrading.configure(degradation)
 
     async def remove_node(self, name: str) -> None:
         """Forget a node, and give up its connections; what it is still working on is not waited for."""
@@ -184,6 +195,8 @@ class ModelOrchestrator:
 
     def set_strategy(self, strategy: Strategy) -> None:
         """Choose by another strategy from now on."""
+        if isinstance(strategy, Explores):
+            strategy.explore(is_on=self.explores)
         self.fleet.set_strategy(strategy, self.clock())
         self._publish()
 
@@ -271,12 +284,18 @@ class ModelOrchestrator:
 
         `task` is what `task_of` made of the call, where it was asked already; `step` says which of a cascade it is.
         """
+        max_output_tokens = None
+        if not self.degrading.is_quiet:
+            quality, max_output_tokens = self.degrading.apply(call)
+            if quality is not None and task is None and wishes.quality is None:
+                wishes = msgspec.structs.replace(wishes, quality=quality)
         task = task or self.task_of(call, wishes)
         dispatch = Dispatch(self.fleet, task, self._policy, self._budget, wishes.strategy)
         exchange = Exchange(self, call, task, dispatch, reply, head, wishes)
         if not self.hedger.is_off:
             self.hedger.deposit()
         exchange.step = step
+        exchange.max_output_tokens = max_output_tokens
         self.in_flight.add(exchange)
         try:
             exchange.start(wishes.limits)
@@ -294,6 +313,11 @@ class ModelOrchestrator:
         return self.fleet.judge(task, model, score, self.clock(), previous, choice)
 
     # -- for exchanges
+
+    def total_s(self, wishes: Wishes) -> float:
+        """Return how long a task may take in all."""
+        own = wishes.limits_of_call
+        return self.timeouts_of_calls.total_s if own is None or own.total_s is None else own.total_s
 
     def tell_others(self) -> None:
         """Do what somebody's coming meant for others who wait, or who were asked to give way."""
@@ -380,7 +404,10 @@ class ModelOrchestrator:
         now_s = self.clock()
         self._meet_arrivals(now_s)
         self.fleet.tick(now_s)
-        self.fleet.review_health(now_s)
+        if self.fleet.review_health(now_s):
+            change = self.degrading.climb(self.fleet.health.system(now_s).pressure, now_s)
+            if change is not None:
+                self.fleet.outbox.append(change)
         if now_s >= self.fleet.ledger.due_s:
             self.fleet.expire(now_s)
             self.lease_released()
@@ -397,12 +424,17 @@ class ModelOrchestrator:
         if strategy == before:
             return
         self.strategy_of_load = strategy
-        self.lobby.queue.tighten(shed=strategy.shed, share=strategy.queue_share)
+        self.tighten()
         if self.prefixes is not None:
             self.prefixes.worth = strategy.affinity_worth
         if strategy.stage != before.stage:
             event = LoadStageChanged(at_s=now_s, before=before.stage, after=strategy.stage, why=strategy.why)
             self.fleet.outbox.append(event)
+
+    def tighten(self) -> None:
+        """Let in as much as what arrives and what is given up allow."""
+        strategy = self.strategy_of_load
+        self.lobby.queue.tighten(shed=strategy.shed | self.degrading.shed, share=strategy.queue_share)
 
     def _publish(self) -> None:
         events, self.fleet.outbox = self.fleet.outbox, []

@@ -1,96 +1,129 @@
-"""How a node is asked to finish an answer that broke elsewhere, and when nobody can be."""
+"""An answer that broke after its caller got a part of it: how a node is asked to finish it, and when nobody can be.
 
-from typing import TYPE_CHECKING
+the node is known to go on from a text    it is given the text so far, and goes on                (continued)
+it is not                                 it says it all again; joined where it says the same     (spliced)
+it says something else                    the caller is told, if it asked for that, and starts over (restarted)
+"""
+
+from collections.abc import Mapping
 
 import msgspec
 
 from fairlead.dialects.continued_relay import ContinuedRelay, RescueMode
 from fairlead.dialects.continuing import can_continue, continued
-from fairlead.dialects.contract import Call, Dialect, Operation, Relay
+from fairlead.dialects.contract import Call, Dialect, ErrorInfo, Operation, Relay
 from fairlead.dialects.kept import KeptAnswer
 from fairlead.domain.rescue import Continuation
+from fairlead.engine.events import Rescued
 from fairlead.engine.faults import TREATMENTS
 from fairlead.errors import BadRequestError, Fault
+from fairlead.orchestrator.attempt import Attempt
+from fairlead.orchestrator.steps import RescueStep
 from fairlead.orchestrator.target import Target
 from fairlead.routing.candidate import Candidate
 
-if TYPE_CHECKING:
-    from fairlead.orchestrator.exchange import Exchange
-
 _REJECTIONS = (Fault.CALLER, Fault.UNSUPPORTED, Fault.NOT_FOUND)
 """What a node that cannot go on from an assistant's words says of them."""
+_CANNOT = (None, Continuation.NONE)
+NOBODY_LEFT = "nobody else could finish it"
 
 
 class Plan(msgspec.Struct, frozen=True):
     """How one node is asked to finish an answer."""
 
-    kept: KeptAnswer
     target: Target
     mode: RescueMode
     call: Call
     """What the node is asked."""
-    original: Call
-    """What the caller asked."""
     how: Continuation = Continuation.NONE
-    kept_bytes: int = 0
-    said_tokens: int = 0
 
-    def relay(self, inner: Relay, to: Candidate, first_model: str) -> Relay:
-        """Return the relay that joins the node's answer to what the caller has."""
+
+class Rescuer:
+    """Keeps what the caller has of one answer, and lets other nodes finish it."""
+
+    __slots__ = ("_first_model", "_said_tokens", "broken", "call", "kept", "plan", "steps")
+
+    def __init__(self, call: Call, first_model: str) -> None:
+        self.call = call
+        self.kept = KeptAnswer(call)
+        self._first_model = first_model
+        self._said_tokens = 0
+        """Of the answer, those that the caller has from attempts that broke."""
+        self.plan: Plan | None = None
+        """How the attempt under way goes on; None while the answer is the first node's own."""
+        self.broken: ErrorInfo | None = None
+        """What broke the answer first: what came of trying to mend it hides nothing."""
+        self.steps: list[RescueStep] = []
+
+    def why_not(self, fault: Fault) -> str | None:
+        """Say why nobody can finish the answer; None where somebody may."""
+        if not TREATMENTS[fault].moves_on:
+            return f"another node could not do better ({fault.value})"
+        return self.kept.why_not
+
+    def broke(self, attempt: Attempt, info: ErrorInfo) -> None:
+        """Take note of an attempt that ended in the middle."""
+        if self.broken is None:
+            self.broken = info
+        if attempt.has_begun:
+            is_further = self.plan is not None and self.plan.mode is RescueMode.CONTINUE
+            self._said_tokens = attempt.relay.chunks + (self._said_tokens if is_further else 0)
+
+    def ask(self, target: Target) -> None:
+        """Plan how a node finishes the answer: it goes on from the text where it is known to, else says it again."""
+        self.plan = Plan(target, RescueMode.SPLICE, self.call)
+        text, call = self.kept.text, self.call
+        how = target.continuation or Continuation.NONE
+        if call.operation is Operation.COMPLETION:
+            how = Continuation.TRAILING  # a longer prompt is all it takes
+        if how is Continuation.NONE or not text:
+            return
+        try:
+            if can_continue(call, how):
+                asked = continued(call, text, how, self._said_tokens)
+                self.plan = Plan(target, RescueMode.CONTINUE, asked, how)
+        except BadRequestError:  # it was sent as it stands, but nothing can be added to it
+            return
+
+    def ask_otherwise(self, fault: Fault, *, may_restart: bool) -> bool:
+        """Plan another way to ask the same node, where it only refuses this one; False where there is none.
+
+        A node that rejects the beginning of an answer is not given one again.
+        """
+        plan = self.plan
+        if plan is None:
+            return False
+        if plan.mode is RescueMode.CONTINUE and fault in _REJECTIONS:
+            plan.target.continuation = Continuation.NONE
+            self.plan = Plan(plan.target, RescueMode.SPLICE, self.call)
+        elif plan.mode is not RescueMode.RESTART and fault is Fault.DIVERGED and may_restart:
+            self.plan = Plan(plan.target, RescueMode.RESTART, self.call)
+        else:
+            return False
+        return True
+
+    def relay(self, inner: Relay, to: Candidate) -> Relay:
+        """Return the relay that joins the answer of the node that is asked now to what the caller has."""
+        plan = self.plan
+        if plan is None:
+            return inner
         note: dict[str, object] = {"node": to.node.name}
-        if to.model.name != first_model:
+        if to.model.name != self._first_model:
             note["model"] = to.model.name
-        return ContinuedRelay(inner, self.kept, self.mode, note, how=self.how, said_tokens=self.said_tokens)
+        return ContinuedRelay(inner, self.kept, plan.mode, note, how=plan.how, said_tokens=self._said_tokens)
 
-    def anew(self, mode: RescueMode) -> "Plan":
-        """Return the plan by which the same node says it all again."""
-        return msgspec.structs.replace(self, mode=mode, call=self.original, how=Continuation.NONE)
-
-
-def plan_of(exchange: "Exchange", kept: KeptAnswer, target: Target) -> Plan:
-    """Return how a node finishes the answer: it goes on from the text where it is known to, else it says it again."""
-    call, text = exchange.call, kept.text
-    plan = Plan(kept, target, RescueMode.SPLICE, call, call, kept_bytes=len(text.encode()))
-    plan = msgspec.structs.replace(plan, said_tokens=exchange.said_tokens)
-    how = target.continuation or Continuation.NONE
-    if call.operation is Operation.COMPLETION and call.dialect is target.backend.dialect:
-        how = Continuation.TRAILING  # a longer prompt is all it takes
-    if how is Continuation.NONE or not text:
-        return plan
-    try:
-        if can_continue(call, how):
-            asked = continued(call, text, how, plan.said_tokens)
-            return msgspec.structs.replace(plan, mode=RescueMode.CONTINUE, call=asked, how=how)
-    except BadRequestError:  # it was sent as it stands, but nothing can be added to it
-        pass
-    return plan
+    def took_over(self, task: str, broken: Candidate, to: Candidate, now_s: float) -> Rescued:
+        """Note that another node goes on now."""
+        how = RescueMode.SPLICE.value if self.plan is None else self.plan.mode.value
+        size, names = len(self.kept.text.encode()), (broken.node.name, to.node.name, to.model.name)
+        self.steps.append(RescueStep(*names, how, size))
+        return Rescued(
+            at_s=now_s, task=task, node=names[0], to_node=names[1], to_model=names[2], how=how, kept_bytes=size
+        )
 
 
-def other_plan(plan: Plan, fault: Fault, *, may_restart: bool) -> Plan | None:
-    """Return another way to ask the same node, where it only refuses this one; None where there is none.
-
-    A node that rejects the beginning of an answer is not given one again.
-    """
-    if plan.mode is RescueMode.CONTINUE and fault in _REJECTIONS:
-        plan.target.continuation = Continuation.NONE
-        return plan.anew(RescueMode.SPLICE)
-    if plan.mode is not RescueMode.RESTART and fault is Fault.DIVERGED and may_restart:
-        return plan.anew(RescueMode.RESTART)
-    return None
-
-
-def why_not(exchange: "Exchange", fault: Fault) -> str | None:
-    """Say why nobody can finish an answer that broke; None where somebody may."""
-    if not TREATMENTS[fault].moves_on:
-        return f"another node could not do better ({fault.value})"
-    if exchange.kept is None:
-        return "rescue is off, or no other node has the model"
-    return exchange.kept.why_not
-
-
-def unable_to_continue(call: Call, targets: dict[str, Target]) -> frozenset[str]:
+def unable_to_continue(call: Call, targets: Mapping[str, Target]) -> frozenset[str]:
     """Return the nodes that would have to say the whole answer again."""
     if call.operation is Operation.COMPLETION and call.dialect is Dialect.OPENAI:
         return frozenset()
-    cannot = (None, Continuation.NONE)
-    return frozenset(name for name, target in targets.items() if target.continuation in cannot)
+    return frozenset(name for name, target in targets.items() if target.continuation in _CANNOT)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from itertools import accumulate
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -126,6 +126,20 @@ class RoutingSettings(msgspec.Struct, frozen=True):
     """How busy a node is, where the least busy is taken: by `least_loaded`, and among equals by those that score."""
     prefixes: PrefixAffinity | None = None
     """What nodes hold of prompts, shared by all strategies that are built with these settings; None: it counts not."""
+
+
+def without_exploring(settings: RoutingSettings) -> RoutingSettings:
+    """Return the same settings for a time in which nothing is to be learnt."""
+    return msgspec.structs.replace(settings, exploration=0.0)
+
+
+@runtime_checkable
+class Explores(Protocol):
+    """A strategy that can be told to give exploring up for a while."""
+
+    def explore(self, *, is_on: bool) -> None:
+        """Explore, or not."""
+        ...
 
 
 StrategyFactory = Callable[[RoutingSettings], Strategy]

@@ -212,6 +212,12 @@ class RoutingEngine(Learner):
         """Return why a route holds no longer, in words; empty where it does."""
         return why_invalid(route, now_s, self._known, self.view)
 
+    def explore(self, *, is_on: bool) -> None:
+        """Give models of which little is known a share of the tasks, or not."""
+        config = self.config
+        self._limits = Limits(config.explore_min, config.explore_max) if is_on else Limits(0.0, 0.0)
+        self.invalidate()
+
     def invalidate(self) -> None:
         """Drop every cached ranking, because something outside changed, such as the health of nodes."""
         self.cache.clear()

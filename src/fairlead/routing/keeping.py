@@ -67,10 +67,12 @@ class Sessions:
 class Keeper:
     """Picks by score and explores, but keeps sessions and conversations on their nodes."""
 
-    def __init__(self, settings: RoutingSettings, tolerance: float, hope: str = "hope") -> None:
+    def __init__(
+        self, settings: RoutingSettings, tolerance: float, hope: str = "hope", sessions: Sessions | None = None
+    ) -> None:
         self._explorer = Explorer(settings, tolerance, hope)
         self.prefixes = settings.prefixes
-        self.sessions = Sessions(settings.max_sessions)
+        self.sessions = sessions or Sessions(settings.max_sessions)
 
     def pick(
         self,

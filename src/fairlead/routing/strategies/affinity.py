@@ -10,7 +10,7 @@ Wrong choice: when categories mean nothing for your models, or outcomes are not 
 
 from fairlead.domain import Task
 from fairlead.rng import Draw
-from fairlead.routing.contract import Choice, Pool, RoutingSettings, shortlist
+from fairlead.routing.contract import Choice, Pool, RoutingSettings, shortlist, without_exploring
 from fairlead.routing.keeping import Keeper
 
 FACTORS = ("affinity",)
@@ -22,7 +22,15 @@ class Affinity:
     name = "affinity"
 
     def __init__(self, settings: RoutingSettings) -> None:
-        self._keeper = Keeper(settings, tolerance=0.0, hope="affinity_hope")
+        self._curious = Keeper(settings, tolerance=0.0, hope="affinity_hope")
+        self._content = Keeper(
+            without_exploring(settings), tolerance=0.0, hope="affinity_hope", sessions=self._curious.sessions
+        )
+        self.explore(is_on=True)
+
+    def explore(self, *, is_on: bool) -> None:
+        """Give candidates of which little is known a share of the tasks, or not; sessions stay where they are."""
+        self._keeper = self._curious if is_on else self._content
         self._odds = self._keeper.propensity
 
     def choose(self, task: Task, pool: Pool, now_s: float, draw: Draw) -> Choice:

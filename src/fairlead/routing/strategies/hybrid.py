@@ -11,7 +11,7 @@ Wrong choice: when you need an order that can be predicted; use round_robin.
 
 from fairlead.domain import Task
 from fairlead.rng import Draw
-from fairlead.routing.contract import Choice, Pool, RoutingSettings, shortlist
+from fairlead.routing.contract import Choice, Pool, RoutingSettings, shortlist, without_exploring
 from fairlead.routing.keeping import Keeper
 
 TOLERANCE = 0.05
@@ -24,7 +24,14 @@ class Hybrid:
     name = "hybrid"
 
     def __init__(self, settings: RoutingSettings) -> None:
-        self._keeper = Keeper(settings, tolerance=TOLERANCE)
+        self._curious = Keeper(settings, tolerance=TOLERANCE)
+        content = without_exploring(settings)
+        self._content = Keeper(content, tolerance=TOLERANCE, sessions=self._curious.sessions)
+        self.explore(is_on=True)
+
+    def explore(self, *, is_on: bool) -> None:
+        """Give candidates of which little is known a share of the tasks, or not; sessions stay where they are."""
+        self._keeper = self._curious if is_on else self._content
         self._odds = self._keeper.propensity
 
     def choose(self, task: Task, pool: Pool, now_s: float, draw: Draw) -> Choice:

@@ -9,7 +9,7 @@ Wrong choice: when a category needs a specialist that is slow; use affinity or h
 
 from fairlead.domain import Task
 from fairlead.rng import Draw
-from fairlead.routing.contract import Choice, Pool, RoutingSettings, shortlist
+from fairlead.routing.contract import Choice, Pool, RoutingSettings, shortlist, without_exploring
 from fairlead.routing.scored import Explorer
 
 TOLERANCE = 0.01
@@ -22,7 +22,13 @@ class Performance:
     name = "performance"
 
     def __init__(self, settings: RoutingSettings) -> None:
-        self._explorer = Explorer(settings, TOLERANCE)
+        self._curious = Explorer(settings, TOLERANCE)
+        self._content = Explorer(without_exploring(settings), TOLERANCE)
+        self.explore(is_on=True)
+
+    def explore(self, *, is_on: bool) -> None:
+        """Give candidates of which little is known a share of the tasks, or not."""
+        self._explorer = self._curious if is_on else self._content
         self._odds = self._explorer.propensity
 
     def choose(self, task: Task, pool: Pool, now_s: float, draw: Draw) -> Choice:
