@@ -62,6 +62,24 @@ class OverloadedError(RoutingError):
         self.retry_after_s = retry_after_s
 
 
+class TaskFailedError(FairleadError):
+    """A task came to nothing: `status` and `code` say it as a gateway would, `retry_after_s` when to come again."""
+
+    def __init__(
+        self,
+        message: str,
+        status: int,
+        code: str | None = None,
+        retry_after_s: float | None = None,
+        task_id: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.retry_after_s = retry_after_s
+        self.task_id = task_id
+
+
 class LeaseError(FairleadError):
     """A lease is over, so nothing can be done with it."""
 

@@ -517,7 +517,7 @@ class TestRunningGateway:
                 try:
                     await until(lambda: running.orchestrator.fleet.nodes["gpu"].report is not None)
                     text = (await aside("nodes", "--url", running.url)).splitlines()
-                    assert "0/4 closed 3 running, 1 waiting" in row(text, "gpu")
+                    assert "0/4 closed healthy 3 running, 1 waiting" in row(text, "gpu")
                     assert " ago " in row(text, "gpu")
                 finally:
                     await running.stop(0.0)

@@ -41,7 +41,7 @@ def finish(relay: ContinuedRelay, data: bytes, sizes: Sequence[int] = ()) -> byt
 def second(
     kept: KeptAnswer, node: Dialect, mode: RescueMode, how: Continuation = Continuation.TRAILING
 ) -> ContinuedRelay:
-    return ContinuedRelay(relay_of(kept.call, node, "second"), kept, mode, NOTE, how=how, said_tokens=2)
+    return ContinuedRelay(relay_of(kept.call, node, "second"), kept, mode, NOTE, said_tokens=2)
 
 
 def answer(node: Dialect, operation: Operation, *texts: str) -> bytes:
@@ -77,7 +77,7 @@ def test_a_continued_answer_reads_as_one(
     whole, said = "".join(texts), "".join(texts[:broken])
     kept, before = break_off(caller, first, texts[:broken])
     assert (kept.text, kept.why_not) == (said, None)
-    given = handed_over(caller, said, how)
+    given = handed_over(caller, said)
     rest = whole[len(given) :]
     assume(operation is COMPLETION or not given or not rest.startswith(said))
     stream = answer(node, operation, *cut_text(rest, data.draw(PLACES)))

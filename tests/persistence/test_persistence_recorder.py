@@ -26,6 +26,8 @@ class Ended:
 
     step: Step | None = None
     error = None
+    rescues = ()
+    hedge = None
     dispatch = SimpleNamespace(queued_s=0.0)
 
     def __init__(self, **values: Any) -> None:
@@ -61,7 +63,7 @@ def exchange(name: str = "t1", fault: Fault | None = None, n_decisions: int = 1,
     for number in range(3):
         fleet.add(Model("coder", price=Price(1.0, 2.0)), Node(f"gpu-{number}"), 0.0)
     task = Task(id=name, key=1, category=TaskCategory.CODING, tenant=tenant)
-    decisions = [fleet.decide(task, 1.0) for _ in range(n_decisions)]
+    decisions = [fleet.decide(task, 1.0, number + 1) for number in range(n_decisions)]
     usage = Usage(1_000_000, 500_000)
     call = SimpleNamespace(prompt="a private prompt")
     times = {"began_s": 1.0, "ended_s": 3.0, "first_s": 1.5}

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from fairlead.cli.journey import journey, next_node
 from fairlead.cli.output import print_table
 from fairlead.cli.wording import clean, count, flat, lesson, number, opinion, percent, several
 from fairlead.domain.priority import LAST_LEVEL, NORMAL, class_of
@@ -20,7 +21,12 @@ Plain = Mapping[str, Any]
 def show(record: Plain, *, full: bool = False) -> None:
     """Print a record as `GET /v1/decisions/{id}` gives it; parts that it does not have are left out."""
     decision: Plain = record.get("decision") or {}
-    for head, text in (*_outcome(record), *_cascade(record), *_choice(decision, record.get("error"))):
+    for head, text in (
+        *_outcome(record),
+        *_cascade(record),
+        *journey(record),
+        *_choice(decision, record.get("error")),
+    ):
         _fact(head, text)
     tables(decision, full=full)
     _failures(record)
@@ -210,8 +216,13 @@ def _failures(record: Plain) -> None:
     failures: Sequence[Plain] = record.get("failures") or ()
     if failures:
         click.echo()
-        rows = [tuple(str(one.get(key, "?")) for key in ("attempt", "node", "fault", "message")) for one in failures]
-        print_table(("attempt", "failed on", "fault", "what it said"), rows, numbers=("attempt",))
+        rows = [_failure(record, place, one) for place, one in enumerate(failures)]
+        print_table(("attempt", "failed on", "fault", "then", "what it said"), rows, numbers=("attempt",))
+
+
+def _failure(record: Plain, place: int, failure: Plain) -> tuple[str, ...]:
+    attempt, node, fault, message = (str(failure.get(key, "?")) for key in ("attempt", "node", "fault", "message"))
+    return attempt, node, fault, next_node(record, place), message
 
 
 def _and_more(left: int, *, full: bool) -> None:

@@ -17,6 +17,8 @@ _MODELS_LETTERS = 32
 _LINES_BESIDE_NODES = 8
 _STEPS_SHOWN = 3
 _STYLES = {"closed": "green", "half_open": "yellow", "open": "red"}
+_VERDICTS = {"healthy": "green", "degraded": "yellow", "saturated": "yellow", "ejected": "red", "down": "red"}
+_LEFT_OUT = ("ejected", "down")
 
 
 class _Reported(msgspec.Struct):
@@ -47,6 +49,13 @@ class _Scaling(msgspec.Struct):
     history: list[_Step] = []
 
 
+class _Health(msgspec.Struct):
+    verdict: str
+    why: str = ""
+    error_rate: float | None = None
+    excess_ms: float | None = None
+
+
 class _Node(msgspec.Struct):
     name: str
     circuit: str
@@ -59,6 +68,7 @@ class _Node(msgspec.Struct):
     draining: bool = False
     reported: _Reported | None = None
     prefix: _Prefix | None = None
+    health: _Health | None = None
 
 
 class NodesPage(msgspec.Struct):
@@ -94,6 +104,10 @@ def _nodes(page: NodesPage, paper: Paper, *, other_lines: int) -> list[Renderabl
         Column("load", [_load(one, paper) for one in each]),
         Column("slots", [_of(one, "slots", amount) for one in each], is_number=True),
         Column("circuit", [_circuit(one) for one in each]),
+        Column("health", [_health(one) for one in each]),
+        Column("why", ["" if one.health is None else one.health.why for one in each], may_go=True),
+        Column("errors", [_errors(one) for one in each], is_number=True, may_go=True),
+        Column("late by", [_lateness(one) for one in each], is_number=True, may_go=True),
         Column("tokens", [_of(one, "tokens", amount) for one in each], is_number=True, may_go=True),
         Column("memory", [_of(one, "memory_bytes", size) for one in each], is_number=True, may_go=True),
         Column("GPU memory", [_of(one, "gpu_memory_bytes", size) for one in each], is_number=True, may_go=True),
@@ -132,6 +146,26 @@ def _circuit(node: _Node) -> Text:
     if node.warmth < 1:
         told.append(f", {node.warmth:.0%} warm", style="yellow")
     return told
+
+
+def _health(node: _Node) -> Text:
+    """Name the verdict in its colour."""
+    verdict = "" if node.health is None else node.health.verdict
+    return Text(clean(verdict), style=_VERDICTS.get(verdict, "yellow"))
+
+
+def _errors(node: _Node) -> str:
+    return "" if node.health is None or not node.health.error_rate else percent(node.health.error_rate)
+
+
+def _lateness(node: _Node) -> str:
+    """Tell how much later than expected its first tokens come."""
+    health = node.health
+    return "" if health is None or health.excess_ms is None or health.excess_ms < 1 else f"{health.excess_ms:.0f} ms"
+
+
+def _is_left_out(node: _Node) -> bool:
+    return node.circuit == "open" or node.draining or (node.health is not None and node.health.verdict in _LEFT_OUT)
 
 
 def _reported(node: _Node) -> str:
@@ -186,7 +220,7 @@ def _totals(page: NodesPage) -> Iterable[str]:
     if usd_per_hour:
         parts.append(f"${usd_per_hour:.2f} an hour")
     yield ", ".join(parts)
-    away = [one.name for one in page.nodes if one.circuit == "open" or one.draining]
+    away = [one.name for one in page.nodes if _is_left_out(one)]
     if away:
         yield f"given no tasks: {', '.join(away)}"
 

@@ -14,7 +14,6 @@ from fairlead.dialects.kept import KeptAnswer
 from fairlead.dialects.reissue import NOTE, Event, Reissue
 from fairlead.dialects.said import END_MARK, NO_DATA, read_said, split_events
 from fairlead.dialects.seam import DivergedError, Seam
-from fairlead.domain.rescue import Continuation
 from fairlead.errors import MalformedAnswerError
 
 __all__ = ["ContinuedRelay", "DivergedError", "RescueMode"]
@@ -46,7 +45,6 @@ class ContinuedRelay:
         mode: RescueMode,
         note: Mapping[str, object],
         *,
-        how: Continuation = Continuation.TRAILING,
         said_tokens: int = 0,
     ) -> None:
         self._inner = inner
@@ -54,7 +52,7 @@ class ContinuedRelay:
         self._mode = mode
         self._note = {"rescued": True, "how": mode.value, **note}
         self._said_tokens = said_tokens
-        self._seam = _seam(kept, mode, how)
+        self._seam = _seam(kept, mode)
         self._reissue = Reissue(kept.call, kept.identity, drop_role=kept.has_role)
         self._is_marked = mode is not RescueMode.RESTART
         """Whether the caller knows all that it has to know before the text."""
@@ -170,12 +168,12 @@ class ContinuedRelay:
             raise DivergedError(f"Another node's answer holds {other} where the first one's was plain text.")
 
 
-def _seam(kept: KeptAnswer, mode: RescueMode, how: Continuation) -> Seam:
+def _seam(kept: KeptAnswer, mode: RescueMode) -> Seam:
     if mode is RescueMode.RESTART:
         return Seam("")
     if mode is RescueMode.SPLICE:
         return Seam(kept.text)
     text = kept.text
-    given = handed_over(kept.call, text, how)
+    given = handed_over(kept.call, text)
     may_repeat = given and kept.call.operation is not Operation.COMPLETION
     return Seam(text[len(given) :], text if may_repeat else "")

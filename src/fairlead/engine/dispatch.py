@@ -211,7 +211,7 @@ class Dispatch:
         decision = self.decision
         if self.phase is not Phase.SENT or decision is None:
             return DONE
-        retry_after_s = self._blame(decision, fault, now_s, latency_s, retry_after_s)
+        retry_after_s = self._blame(decision, fault, now_s, latency_s, retry_after_s, has_begun=is_relayed)
         treatment = TREATMENTS[fault]
         may_go_on = treatment.moves_on and not is_relayed and self._may_repeat(treatment.is_budgeted, now_s)
         return self._next(now_s, fault, retry_after_s) if may_go_on else self._refuse(fault)
@@ -224,7 +224,7 @@ class Dispatch:
         decision = self.decision
         if self.phase is not Phase.SENT or decision is None:
             return DONE
-        retry_after_s = self._blame(decision, fault, now_s, latency_s, None)
+        retry_after_s = self._blame(decision, fault, now_s, latency_s, None, has_begun=True)
         if who is Rescue.NONE or not TREATMENTS[fault].moves_on or not self._may_repeat(True, now_s):
             return self._refuse(fault)
         self._rescue, self._unable = who, unable
@@ -275,14 +275,22 @@ class Dispatch:
     # -- inside
 
     def _blame(
-        self, decision: Decision, fault: Fault, now_s: float, latency_s: float, retry_after_s: float | None
+        self,
+        decision: Decision,
+        fault: Fault,
+        now_s: float,
+        latency_s: float,
+        retry_after_s: float | None,
+        *,
+        has_begun: bool = False,
     ) -> float | None:
         """Let an attempt's failure count for who is at fault; returns when its node may be asked again."""
         treatment = TREATMENTS[fault]
         candidate = decision.candidate
         name = candidate.node.name
         is_blamed = treatment.blame is Blame.NODE
-        outcome = Outcome(False, latency_s, self.task.category, fault=fault) if is_blamed else None
+        failure = Outcome(False, latency_s, self.task.category, fault=fault, has_begun=has_begun)
+        outcome = failure if is_blamed else None
         self._settle(decision, outcome, now_s)
         if treatment.blame is Blame.PAIR:
             self._fleet.block(candidate, fault, now_s + BLOCK_S, now_s)

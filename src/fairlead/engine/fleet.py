@@ -322,14 +322,15 @@ class Fleet(Directory):
         state = self.nodes.get(candidate.node.name)
         if state is None:  # it left the fleet meanwhile
             return
-        self.health.learn(state, outcome, now_s)
         breaker = state.breaker
         before = breaker.state
         if lease is not None and not outcome.success and self._is_of_old(lease, state):
             return
         if before is Circuit.HALF_OPEN and lease is not None and not lease.is_probe:
             return
-        cause = breaker.succeeded(now_s) if outcome.success else breaker.failed(now_s)
+        self.health.learn(state, outcome, now_s)
+        silent_since_s = None if lease is None or outcome.has_begun else lease.taken_s
+        cause = breaker.succeeded(now_s) if outcome.success else breaker.failed(now_s, silent_since_s)
         if cause is not None:
             self._circuit_changed(state, before, cause, now_s)
 
@@ -342,7 +343,7 @@ class Fleet(Directory):
         """Judge every node once a second, and leave out or rank lower who does not fare well; tells whether it did."""
         if not self.health.is_due(now_s):
             return False
-        sole = frozenset(next(iter(by_node)) for by_node in self._by_model.values() if len(by_node) == 1)
+        sole = self._sole()
         before = {name: (one.is_ejected, one.is_unreachable, one.health_share) for name, one in self.nodes.items()}
         self.outbox.extend(self.health.review(now_s, sole))
         for name, state in self.nodes.items():
@@ -352,6 +353,19 @@ class Fleet(Directory):
                 state.weigh()
                 self._lineups.clear()
         return True
+
+    def _sole(self) -> frozenset[str]:
+        """Return the nodes that alone can serve one of their models now."""
+        sole: set[str] = set()
+        for by_node in self._by_model.values():
+            able = [name for name in by_node if self._is_able(self.nodes[name])]
+            if len(able) < 2:
+                sole.update(able or by_node)
+        return frozenset(sole)
+
+    def _is_able(self, state: NodeState) -> bool:
+        is_out = state.breaker.state is Circuit.OPEN or state.is_draining
+        return not (is_out or self.health.monitor.fails_checks(state.node.name))
 
     def checked(self, node: str, is_well: bool, now_s: float, why: str = "") -> None:
         """Note what came of asking a node whether it is there. One that is back is probed at once."""
@@ -491,7 +505,7 @@ class Fleet(Directory):
             raise FairleadError("the kept circuits are damaged (no mapping of nodes)")
         for circuit in kept["circuits"].values():
             Breaker(self.settings.breaker).take_over(circuit)
-        self.health.monitor.take_over(kept.get("ejections"))
+        self.health.monitor.take_over(kept.get("ejections", {}))
         for name, circuit in kept["circuits"].items():
             state = self.nodes.get(name)
             if state is None:

@@ -8,7 +8,9 @@ from fairlead.dialects.contract import Dialect, ErrorInfo
 from fairlead.errors import BadRequestError, UnknownStrategyError
 from fairlead.gateway.capacity import CapacityPages
 from fairlead.gateway.guard import Caller
+from fairlead.gateway.health_pages import HealthPages
 from fairlead.gateway.http import Request, Responder
+from fairlead.gateway.reload_page import ReloadPage
 from fairlead.gateway.reply import send_error
 from fairlead.gateway.wishes import WishReader
 from fairlead.orchestrator.orchestrator import ModelOrchestrator
@@ -18,6 +20,7 @@ from fairlead.telemetry.recorder import Recorder
 
 JSON = b"content-type: application/json\r\n"
 Route = Callable[[Request, Responder, Caller], None]
+_VERBS = ("recover", "drain", "undrain")
 
 
 class _Strategy(msgspec.Struct, forbid_unknown_fields=True):
@@ -31,6 +34,8 @@ class Admin:
         self._orchestrator = orchestrator
         self._wishes = wishes
         self.capacity = CapacityPages(orchestrator)
+        self.reload_page = ReloadPage()
+        self._health = HealthPages(recorder.events, orchestrator)
         self._recorder = recorder
 
     def routes(self) -> dict[tuple[str, str], Route]:
@@ -39,6 +44,8 @@ class Admin:
             ("GET", "/metrics"): self._metrics,
             ("GET", "/admin/fleet"): _for_admins(self._fleet),
             **{place: _for_admins(route) for place, route in self.capacity.routes().items()},
+            **{place: _for_admins(route) for place, route in self.reload_page.routes().items()},
+            **{place: _for_admins(route) for place, route in self._health.routes().items()},
             ("POST", "/admin/strategy"): _for_admins(self._set_strategy),
             ("POST", "/admin/reset"): _for_admins(self._reset),
         }
@@ -65,7 +72,9 @@ class Admin:
 
         orchestrator = self._orchestrator
         queue = orchestrator.lobby.queue.state(orchestrator.clock())
-        body = exposition(self._recorder.metrics, orchestrator.fleet, self._recorder.state, queue)
+        metrics, state, health = self._recorder.metrics, self._recorder.state, orchestrator.system_health()
+        step = len(orchestrator.degrading.ladder.given_up)
+        body = exposition(metrics, orchestrator.fleet, state, queue, health=health, degradation_step=step)
         responder.send(200, b"content-type: %b\r\n" % CONTENT_TYPE, body)
 
     def _fleet(self, request: Request, responder: Responder) -> None:
@@ -109,9 +118,11 @@ class Admin:
 
     def _change_node(self, request: Request, responder: Responder) -> None:
         name, _, verb = request.path.removeprefix("/admin/nodes/").rpartition("/")
-        if name not in self._orchestrator.fleet.nodes or verb not in ("recover", "drain", "undrain"):
-            known = ", ".join(self._orchestrator.fleet.nodes)
-            message = f"POST /admin/nodes/NAME/recover, drain or undrain; the nodes are: {known}"
+        nodes = self._orchestrator.fleet.nodes
+        if name not in nodes or verb not in _VERBS:
+            message = f"POST /admin/nodes/NAME/recover, drain or undrain; the nodes are: {', '.join(nodes)}"
+            if verb in _VERBS:
+                message = f"there is no node {name[:80]!r}; the nodes are: {', '.join(nodes)}"
             send_error(responder, Dialect.OPENAI, ErrorInfo(404, message, "invalid_request_error", "not_found"))
             return
         self._orchestrator.change_node(name, verb)

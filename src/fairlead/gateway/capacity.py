@@ -11,6 +11,7 @@ from fairlead.allocation import Account, Lease
 from fairlead.domain import Task
 from fairlead.engine.decision import leased
 from fairlead.engine.node_state import NodeState
+from fairlead.gateway.health_pages import report_told
 from fairlead.gateway.http import Request, Responder
 from fairlead.load.prefix import Holder
 from fairlead.load.prefix_affinity import Hits
@@ -50,6 +51,10 @@ class CapacityPages:
             hits = orchestrator.prefixes.stats()
             for told_of in nodes:
                 told_of["prefix"] = _prefix(hits, str(told_of["name"]))
+        reports = orchestrator.system_health().nodes
+        for told_of in nodes:
+            report = reports.get(str(told_of["name"]))
+            told_of["health"] = None if report is None else report_told(report)
         told: dict[str, object] = {"nodes": nodes, "deviation": round(_deviation(states.values()), 4)}
         if self.scaler is not None:
             last = self.scaler.last

@@ -8,7 +8,7 @@ attempts. The load is released when the answer ends, breaks, or its caller goes 
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -208,6 +208,10 @@ class Exchange:
     def rescues(self) -> Sequence[RescueStep]:
         """Who took over, where the answer broke in the middle."""
         return () if self.rescuer is None else self.rescuer.steps
+
+    def when_over(self, tell: "Callable[[Exchange], None]") -> None:
+        """Call `tell` once it is over and its figures are known."""
+        self._orchestrator.loop.call_soon(tell, self)
 
     def on_pressure(self, is_high: bool) -> None:
         """Take no more from the node while the caller reads too slowly."""

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from types import TracebackType
+from typing import Any, Protocol, Self
 
 import msgspec
 
@@ -20,6 +21,7 @@ from fairlead.domain.load import LoadStrategy
 from fairlead.domain.report import NodeReport
 from fairlead.domain.rescue import Rescue
 from fairlead.engine.decision import Decision
+from fairlead.engine.directory import AUTO
 from fairlead.engine.dispatch import Action, Dispatch
 from fairlead.engine.events import Event, EventBus, LoadStageChanged
 from fairlead.engine.fleet import Fleet
@@ -32,6 +34,7 @@ from fairlead.health.config import DegradationConfig, HedgingConfig
 from fairlead.orchestrator.attempt import RENEWAL_S
 from fairlead.orchestrator.degrading import Degrading
 from fairlead.orchestrator.exchange import Exchange, Step
+from fairlead.orchestrator.processing import Collected, OnText, Prompt, TaskResult, call_of
 from fairlead.orchestrator.reply import Reply
 from fairlead.orchestrator.target import CallTimeouts, Target
 from fairlead.orchestrator.timeouts import Timeouts
@@ -42,6 +45,7 @@ from fairlead.routing.contract import Explores
 from fairlead.routing.engine import ModelChoice, RoutingEngine
 
 SWEEP_S = 0.25
+JSON_HEAD = b"content-type: application/json\r\n"
 STOPPING = ErrorInfo(503, "this gateway is stopping: ask again", "overloaded_error", "stopping")
 BROKEN = ErrorInfo(500, "the gateway could not go on with this request", "api_error", "internal_error")
 _CATEGORIES = frozenset(TaskCategory)
@@ -85,13 +89,14 @@ class ModelOrchestrator:
     ) -> None:
         """Build one from its parts, where they are given. A `fleet` brings an engine and an allocator of its own.
 
-        Must be called where the event loop runs. Raises ValueError for a fleet beside an engine or an allocator.
+        It belongs to one event loop: the one that runs now, or, built before any runs, that of its first task. Raises
+        ValueError for a fleet beside an engine or an allocator.
         """
         if fleet is not None and (engine is not None or allocator is not None):
             raise ValueError(
                 "a fleet has its own engine and allocator: give these to the Fleet, or leave the fleet out"
             )
-        self.loop = asyncio.get_running_loop()
+        self.loop: asyncio.AbstractEventLoop
         self.clock: Callable[[], float] = steady_s
         self.wall_clock: Callable[[], float] = wall_s
         self.fleet = fleet or Fleet(
@@ -113,7 +118,7 @@ class ModelOrchestrator:
         self.is_stopping = False
         """Whether nothing new is to be begun."""
         limits = self.timeouts_of_calls
-        self.timeouts = Timeouts(self.loop, (limits.first_token_s, limits.total_s, RENEWAL_S))
+        self.timeouts = Timeouts((limits.first_token_s, limits.total_s, RENEWAL_S))
         self.rescue = rescue
         """Who may finish an answer that breaks in the middle."""
         self.hedger = Hedger(hedging)
@@ -126,8 +131,26 @@ class ModelOrchestrator:
         self.explores = True
         """Whether tasks are given to models and nodes of which little is known."""
         self.degrading = Degrading(self, degradation)
-        self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
+        self._sweeper: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
+        if _is_loop_running():
+            self.attach()
+
+    def attach(self) -> None:
+        """Belong to the event loop that runs now, from the first time on."""
+        if self._sweeper is None:
+            self.loop = asyncio.get_running_loop()
+            self.timeouts.run_on(self.loop)
+            self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
+
+    async def __aenter__(self) -> Self:
+        self.attach()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
 
     # -- the fleet
 
@@ -306,6 +329,30 @@ class ModelOrchestrator:
             self._publish()
         return exchange
 
+    async def process_task(
+        self,
+        prompt: Prompt,
+        *,
+        model: str = AUTO,
+        wishes: Wishes = NO_WISHES,
+        on_text: OnText | None = None,
+        **fields: Any,
+    ) -> TaskResult:
+        """Do a task: detect what it is, choose model and node, lease room or wait for it, ask, and recover from faults.
+
+        `prompt` is a text or the messages of a talk; `fields` are further ones of an OpenAI request (`temperature`,
+        `max_tokens`, `tools`); `on_text` is given the answer piece by piece. Cancelling stops the work at the node.
+        Raises BadRequestError for what is no request, and TaskFailedError when nobody could do it.
+        """
+        self.attach()
+        call = call_of(prompt, model, fields)
+        reply = Collected(call, self.loop, on_text)
+        exchange = self.submit(call, reply, wishes, JSON_HEAD)
+        try:
+            return await reply.done
+        finally:
+            exchange.cancel()
+
     def judge(
         self, task: Task, model: str, score: float, previous: float | None = None, choice: ModelChoice | None = None
     ) -> dict[str, object]:
@@ -377,7 +424,8 @@ class ModelOrchestrator:
         """Stop everything that is still going on, and give up all connections."""
         for exchange in tuple(self.in_flight):
             exchange.cancel()
-        self._sweeper.cancel()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
         self.timeouts.stop()
         for target in self.targets.values():
             await target.backend.close()
@@ -440,3 +488,11 @@ class ModelOrchestrator:
         events, self.fleet.outbox = self.fleet.outbox, []
         for event in events:
             self.bus.publish(event)
+
+
+def _is_loop_running() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -11,7 +11,7 @@ import msgspec
 
 from fairlead.dialects.continued_relay import ContinuedRelay, RescueMode
 from fairlead.dialects.continuing import can_continue, continued
-from fairlead.dialects.contract import Call, Dialect, ErrorInfo, Operation, Relay
+from fairlead.dialects.contract import Call, ErrorInfo, Operation, Relay
 from fairlead.dialects.kept import KeptAnswer
 from fairlead.domain.rescue import Continuation
 from fairlead.engine.events import Rescued
@@ -35,7 +35,6 @@ class Plan(msgspec.Struct, frozen=True):
     mode: RescueMode
     call: Call
     """What the node is asked."""
-    how: Continuation = Continuation.NONE
 
 
 class Rescuer:
@@ -81,7 +80,7 @@ class Rescuer:
         try:
             if can_continue(call, how):
                 asked = continued(call, text, how, self._said_tokens)
-                self.plan = Plan(target, RescueMode.CONTINUE, asked, how)
+                self.plan = Plan(target, RescueMode.CONTINUE, asked)
         except BadRequestError:  # it was sent as it stands, but nothing can be added to it
             return
 
@@ -93,8 +92,9 @@ class Rescuer:
         plan = self.plan
         if plan is None:
             return False
-        if plan.mode is RescueMode.CONTINUE and fault in _REJECTIONS:
-            plan.target.continuation = Continuation.NONE
+        if plan.mode is RescueMode.CONTINUE and (fault in _REJECTIONS or fault is Fault.DIVERGED):
+            if fault in _REJECTIONS:
+                plan.target.continuation = Continuation.NONE
             self.plan = Plan(plan.target, RescueMode.SPLICE, self.call)
         elif plan.mode is not RescueMode.RESTART and fault is Fault.DIVERGED and may_restart:
             self.plan = Plan(plan.target, RescueMode.RESTART, self.call)
@@ -110,7 +110,7 @@ class Rescuer:
         note: dict[str, object] = {"node": to.node.name}
         if to.model.name != self._first_model:
             note["model"] = to.model.name
-        return ContinuedRelay(inner, self.kept, plan.mode, note, how=plan.how, said_tokens=self._said_tokens)
+        return ContinuedRelay(inner, self.kept, plan.mode, note, said_tokens=self._said_tokens)
 
     def took_over(self, task: str, broken: Candidate, to: Candidate, now_s: float) -> Rescued:
         """Note that another node goes on now."""
@@ -124,6 +124,6 @@ class Rescuer:
 
 def unable_to_continue(call: Call, targets: Mapping[str, Target]) -> frozenset[str]:
     """Return the nodes that would have to say the whole answer again."""
-    if call.operation is Operation.COMPLETION and call.dialect is Dialect.OPENAI:
+    if call.operation is Operation.COMPLETION and can_continue(call, Continuation.NONE):
         return frozenset()
     return frozenset(name for name, target in targets.items() if target.continuation in _CANNOT)

@@ -23,12 +23,16 @@ class Watched(Protocol):
 class Timeouts:
     """Tells watched things when their time is over."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, usual_s: Iterable[float]) -> None:
-        self._loop = loop
+    def __init__(self, usual_s: Iterable[float]) -> None:
+        self._loop: asyncio.AbstractEventLoop
         self._queues: dict[float, OrderedDict[Watched, float]] = {}
         self.expect(usual_s)
         self._unusual: dict[Watched, asyncio.TimerHandle] = {}
         self._ticker: asyncio.TimerHandle | None = None
+
+    def run_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Go by the clock of this event loop."""
+        self._loop = loop
 
     def expect(self, usual_s: Iterable[float]) -> None:
         """Prepare for durations that will be asked for often."""

@@ -12,11 +12,14 @@ from fairlead.domain import Task, TaskCategory
 from fairlead.engine.decision import FULL_RECORDS, Decision, describe
 from fairlead.errors import Fault, NoCandidateError, RoutingError
 from fairlead.orchestrator.exchange import Step
+from fairlead.orchestrator.steps import HedgeStep, RescueStep
 from fairlead.persistence.rows import DecisionRow, StoredDecision, learnt_from
 from fairlead.routing.candidate import Standing
 
 MAX_RECORD_BYTES = 4096
 _ERROR_LETTERS = 800
+_RESCUES = 4
+"""That are told of one task."""
 _SIZES = ((FULL_RECORDS, None), (6, None), (3, None), (1, None), (1, 500))
 """(candidates in full, letters of a comment), tried in turn until a record is small enough; None is all there are."""
 
@@ -68,6 +71,9 @@ class DecisionRecord(msgspec.Struct):
     """How the candidate stood once its outcome was learnt."""
     learnt: dict[str, Any] | None = None
     """What feedback taught, as plain data."""
+    rescues: Sequence[RescueStep] = ()
+    """By whom an answer that broke in the middle was taken over, in order."""
+    hedge: HedgeStep | None = None
     stored: StoredDecision | None = None
     """Where it was read from the store, which keeps what was told, not the decisions themselves."""
 
@@ -134,6 +140,8 @@ def render(record: DecisionRecord, *, with_messages: bool = True, full: bool = F
             }
             for one in record.failures[:8]
         ],
+        "rescues": [msgspec.structs.asdict(one) for one in record.rescues[:_RESCUES]],
+        "hedge": None if record.hedge is None else msgspec.structs.asdict(record.hedge),
         "feedback": None,
         "learnt": [*_from_outcome(record), *([] if record.learnt is None else [record.learnt])],
         "decision": None,
@@ -199,7 +207,7 @@ def to_row(record: DecisionRecord, *, with_messages: bool = False) -> DecisionRo
         propensity,
         record.prompt,
         partial(render, record, with_messages=with_messages),
-        fault is not None or bool(record.failures) or record.feedback is not None,
+        fault is not None or bool(record.failures or record.rescues) or record.feedback is not None,
     )
 
 

@@ -8,6 +8,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from fairlead.admission.state import QueueState
 from fairlead.domain import Capacity
+from fairlead.domain.health import SystemHealth, Verdict
 from fairlead.engine.fleet import Fleet
 from fairlead.persistence.rows import StoreCounters
 from fairlead.routing.engine import RoutingEngine
@@ -19,8 +20,18 @@ _CIRCUIT_LEVELS = {"closed": 0, "half_open": 1, "open": 2}
 
 
 class _Collector(Collector):
-    def __init__(self, metrics: Metrics, fleet: Fleet, state: StoreCounters | None, queue: QueueState | None) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        fleet: Fleet,
+        state: StoreCounters | None,
+        queue: QueueState | None,
+        health: SystemHealth | None,
+        degradation_step: int,
+    ) -> None:
         self._metrics = metrics
+        self._health = health
+        self._degradation_step = degradation_step
         self._fleet = fleet
         self._state = state
         self._queue = queue
@@ -30,6 +41,9 @@ class _Collector(Collector):
         yield from self._traffic()
         yield from self._distributions()
         yield from self._fleet_state()
+        yield from _troubles(self._metrics)
+        if self._health is not None:
+            yield from _health(self._health, self._degradation_step)
         yield from _capacity(self._fleet)
         if self._queue is not None:
             yield from _queued(self._queue)
@@ -83,6 +97,42 @@ class _Collector(Collector):
             circuit.add_metric([name], _CIRCUIT_LEVELS[state.breaker.state.value])
         yield in_flight
         yield circuit
+
+
+def _troubles(metrics: Metrics) -> Iterable[Metric]:
+    """Yield what was done about nodes and answers that failed. Won or lost is told of a hedge, not both of one task."""
+    failovers = CounterMetricFamily("fairlead_failovers", "Tasks sent to another node", labels=["node", "fault"])
+    for pair, count in metrics.failovers.items():
+        failovers.add_metric(list(pair), count)
+    yield failovers
+    rescues = CounterMetricFamily("fairlead_rescues", "Broken answers that another node finished", labels=["how"])
+    for how, count in metrics.rescues.items():
+        rescues.add_metric([how], count)
+    yield rescues
+    yield CounterMetricFamily("fairlead_rescues_failed", "Broken answers left broken", value=metrics.rescues_failed)
+    hedges = CounterMetricFamily("fairlead_hedges", "Tasks for which a second node was asked", labels=["won"])
+    for won in (True, False):
+        hedges.add_metric([str(won).lower()], metrics.hedges[won])
+    yield hedges
+    ejections = CounterMetricFamily("fairlead_ejections", "Times a node was left out as an outlier", labels=["node"])
+    for node, count in metrics.ejections.items():
+        ejections.add_metric([node], count)
+    yield ejections
+    reloads = CounterMetricFamily("fairlead_config_reloads", "Readings of the configuration", labels=["result"])
+    for result, count in metrics.config_reloads.items():
+        reloads.add_metric([result], count)
+    yield reloads
+
+
+def _health(health: SystemHealth, degradation_step: int) -> Iterable[Metric]:
+    fares = GaugeMetricFamily("fairlead_node_health", "1 for the verdict that holds", labels=["node", "verdict"])
+    for name, report in health.nodes.items():
+        for verdict in Verdict:
+            fares.add_metric([name, verdict.value], int(report.verdict is verdict))
+    yield fares
+    yield GaugeMetricFamily("fairlead_pressure", "How hard things are, from 0 to 1", health.pressure)
+    taken = "Steps of the ladder of degradation that are taken"
+    yield GaugeMetricFamily("fairlead_degradation_step", taken, degradation_step)
 
 
 def _capacity(fleet: Fleet) -> Iterable[Metric]:
@@ -155,9 +205,19 @@ def _kept(state: StoreCounters) -> Iterable[Metric]:
 
 
 def exposition(
-    metrics: Metrics, fleet: Fleet, state: StoreCounters | None = None, queue: QueueState | None = None
+    metrics: Metrics,
+    fleet: Fleet,
+    state: StoreCounters | None = None,
+    queue: QueueState | None = None,
+    *,
+    health: SystemHealth | None = None,
+    degradation_step: int = 0,
 ) -> bytes:
-    """Return everything in Prometheus' text format, with how the state file fares and the queue stands, if given."""
+    """Return everything in Prometheus' text format.
+
+    Where they are given: how the state file fares, the queue stands and the nodes are, and how many steps of the
+    ladder of degradation are taken.
+    """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(metrics, fleet, state, queue))
+    registry.register(_Collector(metrics, fleet, state, queue, health, degradation_step))
     return generate_latest(registry)

@@ -5,14 +5,23 @@ from typing import Any, Protocol
 
 from fairlead.clock import wall_s
 from fairlead.dialects.contract import ErrorInfo
-from fairlead.engine.events import CircuitChanged, Event, LoadStageChanged, PairBlocked
+from fairlead.engine.decision import Decision
+from fairlead.engine.events import Event
 from fairlead.errors import Fault
 from fairlead.orchestrator.exchange import Exchange
 from fairlead.persistence.rows import DecisionRow, FeedbackRow, StoreCounters, StoredDecision
 from fairlead.telemetry.decision_log import DecisionLog, DecisionRecord, Failure, Feedback, from_store, to_row
+from fairlead.telemetry.event_log import EventLog
+from fairlead.telemetry.event_words import WORDS, Severity
 from fairlead.telemetry.metrics import Metrics
 
 logger = logging.getLogger("fairlead")
+_LEVELS = {
+    Severity.GOOD: logging.INFO,
+    Severity.INFO: logging.INFO,
+    Severity.WARNING: logging.WARNING,
+    Severity.BAD: logging.WARNING,
+}
 
 
 class DecisionStore(Protocol):
@@ -52,6 +61,7 @@ class Recorder:
     def __init__(self, store: DecisionStore | None = None) -> None:
         self.metrics = Metrics()
         self.decisions = DecisionLog()
+        self.events = EventLog(wall_s())
         self._store = store
         self._keeps_prompts = store is not None and store.keeps_prompts
         self._keeps_messages = store is not None and store.keeps_messages
@@ -64,11 +74,11 @@ class Recorder:
         """How the store fares; None without one."""
         return None if self._store is None else self._store.counters
 
-    def on_attempt_failed(self, exchange: Exchange, fault: Fault, info: ErrorInfo) -> None:
+    def on_attempt_failed(self, exchange: Exchange, decision: Decision, fault: Fault, info: ErrorInfo) -> None:
         """Note why an attempt failed. The node's words may quote a prompt, so they stay out of the program's log."""
-        node = exchange.decisions[-1].candidate.node.name if exchange.decisions else ""
+        node = decision.candidate.node.name
         self.metrics.failed_attempts[node, fault.value] += 1
-        failure = Failure(len(exchange.decisions), node, fault, info.message)
+        failure = Failure(decision.attempt, node, fault, info.message)
         self._failures.setdefault(exchange, []).append(failure)
 
     def on_finished(self, exchange: Exchange) -> None:
@@ -95,6 +105,8 @@ class Recorder:
             if usage is not None:
                 pair.input_tokens += usage.input_tokens
                 pair.output_tokens += usage.output_tokens
+        if exchange.hedge is not None:
+            metrics.hedges[exchange.hedge.won] += 1
         failures = self._failures.pop(exchange, ()) if self._failures else ()
         record = DecisionRecord(
             task,
@@ -112,6 +124,8 @@ class Recorder:
             step=exchange.step,
             queued_s=exchange.dispatch.queued_s,
             after=candidate.overall if decisions else None,
+            rescues=exchange.rescues,
+            hedge=exchange.hedge,
         )
         self.decisions.add(record)
         if self._store is not None:
@@ -157,14 +171,12 @@ class Recorder:
         return stored.feedback[-1] if stored is not None and stored.feedback else None
 
     def on_event(self, event: Event) -> None:
-        """Count an event, and log those that a person should see."""
+        """Count an event, keep it, and log it; what concerns single tasks is only logged for those who debug."""
         self.metrics.on_event(event)
-        if isinstance(event, CircuitChanged):
-            level = logging.WARNING if event.after == "open" else logging.INFO
-            logger.log(level, "node %s: circuit %s -> %s (%s)", event.node, event.before, event.after, event.cause)
-        elif isinstance(event, LoadStageChanged):
-            logger.info("arrivals: %s -> %s (%s)", event.before, event.after, event.why)
-        elif isinstance(event, PairBlocked):
-            logger.warning(
-                "node %s refuses model %s (%s): not asked for it for a while", event.node, event.model, event.fault
-            )
+        words = WORDS.get(type(event))
+        if words is None:
+            return
+        self.events.add(event, wall_s())
+        level = logging.DEBUG if words.is_frequent(event) else _LEVELS[words.weigh(event)]
+        if logger.isEnabledFor(level):
+            logger.log(level, "%s", words.say(event))
