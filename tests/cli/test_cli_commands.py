@@ -302,7 +302,7 @@ class FakeGateway:
     def __init__(self) -> None:
         self.served: list[Config] = []
 
-    def serve(self, config: Config, on_ready: Callable[[str], None]) -> int:
+    def serve(self, config: Config, on_ready: Callable[[str], None], **_: object) -> int:
         self.served.append(config)
         on_ready("http://127.0.0.1:8400")
         return 3

@@ -26,7 +26,7 @@ from fairlead.config.schema import CascadeConfig, CheckConfig
 from fairlead.domain.report import NodeReport
 from fairlead.engine.dispatch import Send
 from fairlead.gateway import RunningGateway
-from fairlead.gateway.build import shares_of
+from fairlead.orchestrator.build import shares_of
 from fairlead.testing.provider import FakeProvider, Fate, Reply
 
 HOLD = Reply(fate=Fate.HOLD)

@@ -15,7 +15,7 @@ from fairlead.backends.contract import Headers
 from fairlead.config import Config, NodeConfig, NodeKind, NodeTimeouts
 from fairlead.dialects.contract import NodeRequest
 from fairlead.errors import Fault
-from fairlead.gateway.build import fleet_settings
+from fairlead.orchestrator.build import fleet_settings
 from fairlead.testing.provider import FakeProvider, Fate, Reply
 
 

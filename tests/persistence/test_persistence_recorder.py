@@ -13,7 +13,7 @@ from fairlead.dialects.contract import ErrorInfo, Usage
 from fairlead.domain import Model, Node, Price, Task, TaskCategory
 from fairlead.engine.fleet import Fleet
 from fairlead.errors import Fault
-from fairlead.orchestrator.exchange import Step
+from fairlead.orchestrator.steps import Step
 from fairlead.persistence.overview import overview
 from fairlead.persistence.rows import DecisionRow, FeedbackRow, StoreCounters, StoredDecision
 from fairlead.routing import RoutingSettings, make_strategy

@@ -42,22 +42,35 @@ def ask_decision(
     return ask(path, "decision", url=url, unix_socket=unix_socket, key=key)
 
 
-def ask(path: str, part: str, *, url: str, unix_socket: Path | None = None, key: str | None = None) -> dict[str, Any]:
-    """Return what a gateway answers to GET `path`; that it has the part named so tells that it is one.
+def ask(
+    path: str,
+    part: str,
+    *,
+    url: str,
+    unix_socket: Path | None = None,
+    key: str | None = None,
+    body: bytes | None = None,
+) -> dict[str, Any]:
+    """Return what a gateway answers to GET `path`, or to POST where there is a body.
+
+    That the answer has the part named so tells that it is a gateway's.
 
     Raises NoGatewayError where nobody answers, and FairleadError, saying what to change, for any other answer.
     """
     where = f"the socket {unix_socket}" if unix_socket else url
     connection = _LocalConnection(unix_socket) if unix_socket else _connection(url)
     try:
-        connection.request("GET", path, headers=_headers(key))
+        if body is None:
+            connection.request("GET", path, headers=_headers(key))
+        else:
+            connection.request("POST", path, body, {"content-type": "application/json", **_headers(key)})
         answer = connection.getresponse()
-        body = answer.read(_LIMIT_BYTES)
+        data = answer.read(_LIMIT_BYTES)
     except (OSError, http.client.HTTPException) as error:
         raise NoGatewayError(f"no gateway answers at {where} ({_reason(error)})") from None
     finally:
         connection.close()
-    said = _read(body)
+    said = _read(data)
     if answer.status == 200 and isinstance(said, dict) and part in said:
         return said
     raise _complaint(answer.status, said, where, has_key=key is not None)

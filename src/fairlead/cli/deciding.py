@@ -13,7 +13,7 @@ from fairlead.domain import Task, TaskCategory
 from fairlead.engine.decision import describe
 from fairlead.engine.fleet import AUTO
 from fairlead.errors import FairleadError, NoModelError
-from fairlead.gateway.build import build_fleet
+from fairlead.orchestrator.build import build_fleet
 from fairlead.rng import key_of
 
 _CHARS_PER_TOKEN = 4

@@ -1,6 +1,5 @@
 """`fairlead drain`, `undrain` and `recover`: take a node out of service, give it back, close its circuit."""
 
-import http.client
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -9,16 +8,7 @@ from urllib.parse import quote
 import click
 import msgspec
 
-from fairlead.cli.asking import (
-    NoGatewayError,
-    _complaint,
-    _connection,
-    _headers,
-    _LocalConnection,
-    _read,
-    _reason,
-    ask,
-)
+from fairlead.cli.asking import NoGatewayError, ask
 from fairlead.cli.wording import clean, count
 from fairlead.errors import FairleadError
 
@@ -87,19 +77,11 @@ def recover(*, node: str, **whom: Any) -> None:
 
 def _tell(node: str, verb: str, whom: Whom) -> None:
     """Ask the gateway to do it. Raises NoGatewayError where nobody answers, and FairleadError where it refuses."""
-    where = f"the socket {whom.unix_socket}" if whom.unix_socket else whom.url
-    connection = _LocalConnection(whom.unix_socket) if whom.unix_socket else _connection(whom.url)
-    key = whom.key or None
+    path = f"/admin/nodes/{quote(node, safe='')}/{verb}"
     try:
-        connection.request("POST", f"/admin/nodes/{quote(node, safe='')}/{verb}", b"", _headers(key))
-        answer = connection.getresponse()
-        said = _read(answer.read())
-    except (OSError, http.client.HTTPException) as error:
-        raise NoGatewayError(f"no gateway answers at {where} ({_reason(error)}): {_ADVICE}") from None
-    finally:
-        connection.close()
-    if answer.status != 200 or not isinstance(said, dict) or said.get("done") != verb:
-        raise _complaint(answer.status, said, where, has_key=key is not None)
+        ask(path, "done", url=whom.url, unix_socket=whom.unix_socket, key=whom.key or None, body=b"")
+    except NoGatewayError as error:
+        raise NoGatewayError(f"{error}: {_ADVICE}") from None
 
 
 def _wait(node: str, whom: Whom) -> int:

@@ -28,16 +28,22 @@ def serve(
     yes: bool,
     log_level: str,
 ) -> None:
-    """Serve the fleet of FILE, or the model servers that are found on this machine, under one address."""
+    """Serve the fleet of FILE, or the model servers that are found on this machine, under one address.
+
+    FILE is read again when it changes, on SIGHUP and by `fairlead reload`; what the options say goes on holding.
+    """
     from fairlead.cli.fleet import fleet
 
     _log_at(log_level)
     with fleet(file, may_fetch=yes) as written:
-        config = changed(written, listen=listen, strategy=strategy, insecure=insecure)
-        config = with_state(config)
+
+        def overlay(config: "Config") -> "Config":
+            return with_state(changed(config, listen=listen, strategy=strategy, insecure=insecure))
+
+        config = overlay(written)
         from fairlead.gateway import serve as run
 
-        ctx.exit(run(config, lambda address: _greet(address, config)))
+        ctx.exit(run(config, lambda address: _greet(address, config), path=file, overlay=overlay))
 
 
 def _greet(address: str, config: "Config") -> None:

@@ -16,11 +16,13 @@ from fairlead.gateway.feedback import Feedback, Given
 from fairlead.gateway.guard import Caller, Guard
 from fairlead.gateway.http import Request, Responder
 from fairlead.gateway.models import ModelLists
+from fairlead.gateway.reload_page import Reload
 from fairlead.gateway.reply import HttpReply, WithHeaders, send_error
 from fairlead.gateway.wishes import WISH_HEADERS, WishReader
 from fairlead.orchestrator.cascade import Cascades
 from fairlead.orchestrator.orchestrator import ModelOrchestrator
 from fairlead.orchestrator.wishes import NO_WISHES
+from fairlead.routing import RoutingSettings
 from fairlead.telemetry.decision_log import DecisionRecord
 from fairlead.telemetry.decision_log import Feedback as Said
 from fairlead.telemetry.recorder import Recorder
@@ -80,6 +82,21 @@ class Gateway:
     def show_scaling(self, scaler: Autoscaler, actuator: str) -> None:
         """Let operators see what is started and stopped, by which kind of actuator, and why."""
         self._admin.capacity.scaler, self._admin.capacity.actuator = scaler, actuator
+
+    def let_reload(self, reload: Reload) -> None:
+        """Let admins have the configuration read again."""
+        self._admin.reload_page.reload = reload
+
+    @property
+    def guard(self) -> Guard:
+        """Who is let in."""
+        return self._guard
+
+    def configure(self, guard: Guard | None, cascades: Cascades | None, settings: RoutingSettings) -> None:
+        """Let others in, or run other cascades, from now on; what is under way goes on as it began."""
+        self._guard = guard or self._guard
+        self._cascades = cascades or self._cascades
+        self._wishes.use(settings)
 
     def drain(self) -> None:
         """Report "not ready" from now on, so that load balancers turn elsewhere."""

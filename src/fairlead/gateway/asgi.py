@@ -12,7 +12,9 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from fairlead.config import Config
+from fairlead.dialects.contract import Dialect, ErrorInfo
 from fairlead.gateway.http import Request
+from fairlead.gateway.reply import send_error
 from fairlead.gateway.serving import RunningGateway
 
 Message = MutableMapping[str, Any]
@@ -36,6 +38,10 @@ def asgi_app(config: Config) -> ASGIApp:
             await send({"type": "websocket.close", "code": 1003})
 
     return app
+
+
+class _GoneError(Exception):
+    """The caller left before its request was whole: half of one must not be carried out."""
 
 
 class AsgiResponder:
@@ -87,13 +93,17 @@ class AsgiResponder:
 
 async def _answer(running: RunningGateway, max_body_bytes: int, scope: Message, receive: Receive, send: Send) -> None:
     responder = AsgiResponder()
-    body = await _body(receive, max_body_bytes)
+    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    try:
+        body = await _body(receive, max_body_bytes)
+    except _GoneError:
+        return
     if body is None:
-        responder.send(413, b"content-type: text/plain\r\n", b"the body exceeds %d bytes" % max_body_bytes)
+        error = ErrorInfo(413, f"the body exceeds {max_body_bytes} bytes", "invalid_request_error")
+        send_error(responder, Dialect.OLLAMA if path.startswith("/api/") else Dialect.OPENAI, error)
     else:
         headers = {bytes(name).lower(): bytes(value) for name, value in scope["headers"]}
         query = scope.get("query_string", b"").decode("latin-1")
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
         running.gateway(Request(scope["method"], path, query, headers, body), responder)
     leaving = asyncio.get_running_loop().create_task(_leaving(receive))
     leaving.add_done_callback(responder.leave)
@@ -114,11 +124,13 @@ async def _answer(running: RunningGateway, max_body_bytes: int, scope: Message, 
 
 
 async def _body(receive: Receive, limit: int) -> bytes | None:
-    """Read a whole body; None where it exceeds the limit."""
+    """Read a whole body; None where it exceeds the limit. Raises _GoneError where the caller leaves before its end."""
     parts: list[bytes] = []
     size = 0
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _GoneError
         part = message.get("body", b"")
         size += len(part)
         if size > limit:

@@ -62,14 +62,24 @@ class Guard:
         *,
         any_host: bool = False,
         is_private: bool = True,
+        before: "Guard | None" = None,
     ) -> None:
-        """`is_private` says that only this machine can connect: then callers without keys may administer."""
+        """`is_private` says that only this machine can connect: then callers without keys may administer.
+
+        Keys that the guard `before` had as well go on with what counts against their limits.
+        """
         self._anonymous = Caller("anonymous", None, is_admin=is_private)
         self._keys = tuple(keys)
         self._hosts = frozenset(host.lower().encode() for host in hosts)
         self._origins = frozenset(origin.lower().encode() for origin in origins)
         self._any_host = any_host
         self._callers = {key.sha256: _caller(key) for key in keys}
+        if before is not None:
+            self._callers |= {key.sha256: known for key in keys if (known := before.known(key)) is not None}
+
+    def known(self, key: Key) -> Caller | None:
+        """Return who has a key, where it means just this here."""
+        return self._callers[key.sha256] if key in self._keys else None
 
     def admit(self, request: Request) -> Caller | ErrorInfo:
         """Return who is asking, or the error that refuses them."""

@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 from fairlead.config import Capacity, Config, NodeConfig
 from fairlead.discovery import ModelSeen
 from fairlead.errors import ConfigError, FairleadError
-from fairlead.gateway.build import models_of, target_of
 from fairlead.gateway.watching import NodeWatching
 from fairlead.health import Circuit
+from fairlead.orchestrator.build import models_of, target_of
 from fairlead.orchestrator.orchestrator import ModelOrchestrator
 from fairlead.scaling.view import FleetView, Phase, ScaledNode
 
@@ -23,6 +23,10 @@ class GatewayFleet:
         self._orchestrator = orchestrator
         self._watching = watching
         self._ask = ask
+
+    def use(self, config: Config) -> None:
+        """Find nodes in another configuration from now on."""
+        self._config = config
 
     def view(self) -> FleetView:
         """Return the fleet as it is now, without nodes whose circuit is open."""

@@ -16,6 +16,8 @@ import httptools
 import msgspec
 
 from fairlead.clock import wall_s
+from fairlead.dialects import error_body
+from fairlead.dialects.contract import Dialect, ErrorInfo
 from fairlead.gateway.http import REASONS, Handler, Request
 
 _STATUS_LINES = {status: f"HTTP/1.1 {status} {reason}\r\n".encode() for status, reason in REASONS.items()}
@@ -125,6 +127,8 @@ class Connection(asyncio.Protocol):
         self._is_write_paused = False
         self._has_answered = False
         """In this read; further requests of it take their turn with other callers'."""
+        self._unread = b""
+        """What stood behind an offer to upgrade; some event loops hand over more before its turn comes."""
         self._late_s = 0.0
         self.on_gone: Callable[[], None] | None = None
         self.on_pressure: Callable[[bool], None] | None = None
@@ -145,6 +149,9 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Parse what came; whole requests are handled on the way."""
         if self._is_closed:
+            return
+        if self._unread:
+            self._unread += data
             return
         self._has_answered = False
         if self._is_in_body:
@@ -372,7 +379,12 @@ class Connection(asyncio.Protocol):
             rest = b"%b %b HTTP/1.1\r\n%b\r\n%b" % (method, self._url, b"".join(lines), rest)
         self._parser = httptools.HttpRequestParser(self)
         if rest:
-            asyncio.get_running_loop().call_soon(self.data_received, rest)
+            self._unread = rest
+            asyncio.get_running_loop().call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        rest, self._unread = self._unread, b""
+        self.data_received(rest)
 
     def _answer(self, request: Request, keeps_alive: bool, is_chunked: bool) -> None:
         self._is_answering = True
@@ -414,12 +426,11 @@ class Connection(asyncio.Protocol):
         """Answer a request that cannot be read, and close."""
         if self._is_closed:
             return
-        if self._is_answering:
+        if self._is_answering or self._queue:  # it would be taken for the answer to a request before it
             self._close()
             return
-        body = msgspec.json.encode(
-            {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
-        )
+        dialect = Dialect.OLLAMA if self._url.startswith(b"/api/") else Dialect.OPENAI
+        body = error_body(dialect, ErrorInfo(status, message, "invalid_request_error"))
         head = self._server.head(status)
         lines = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
         self._transport.write(head + lines + body)

@@ -17,11 +17,14 @@ from fairlead.discovery import Kind, ModelSeen, list_models
 from fairlead.engine.events import LoadStageChanged
 from fairlead.errors import ConfigError, FairleadError
 from fairlead.gateway.app import Gateway
-from fairlead.gateway.build import Seen, build_gateway, models_of, target_of
+from fairlead.gateway.applying import Running
+from fairlead.gateway.build import build_gateway
 from fairlead.gateway.memory import Memory, open_store
+from fairlead.gateway.reload import Overlay, Reloader, as_written
 from fairlead.gateway.scaling import GatewayFleet
 from fairlead.gateway.server import SWEEP_S, Server, ServerLimits
 from fairlead.gateway.watching import NodeWatching
+from fairlead.orchestrator.build import Seen
 from fairlead.orchestrator.orchestrator import ModelOrchestrator
 from fairlead.scaling.policy import ScalingPolicy
 
@@ -31,17 +34,25 @@ LAST_WORDS_S = 0.5
 """For errors to reach those whose answers are not whole when the time to drain is over."""
 
 
-def serve(config: Config, on_ready: Callable[[str], None] | None = None) -> int:
+def serve(
+    config: Config,
+    on_ready: Callable[[str], None] | None = None,
+    *,
+    path: Path | None = None,
+    overlay: Overlay = as_written,
+) -> int:
     """Serve until SIGTERM or SIGINT, then drain; returns the exit status.
 
-    `on_ready` is told the address once requests are taken. Raises ConfigError for an address that cannot be had.
+    `on_ready` is told the address once requests are taken. The file at `path` is read again on SIGHUP and when it
+    changes, and `overlay` then puts what holds over it in its place. Raises ConfigError for an address that cannot be
+    had.
     """
     check_exposure(config)
     gc.collect()
     gc.freeze()  # what is there now stays; collecting it again and again would only stall requests
     gc.set_threshold(50_000, 20, 50)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_serve(config, on_ready))
+        return runner.run(_serve(RunningGateway(config, path, overlay), on_ready))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -65,25 +76,24 @@ def check_exposure(config: Config) -> None:
 class RunningGateway:
     """A gateway that listens: what tests and embedding programs use."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, path: Path | None = None, overlay: Overlay = as_written) -> None:
+        """The file at `path`, if any, is where the configuration is read from again; see `Reloader` for `overlay`."""
         self._config = config
+        self._path = path
+        self._overlay = overlay
         self._servers: list[asyncio.Server] = []
         self._doors: list[Server] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._memory: Memory | None = None
         self._watching: NodeWatching | None = None
         self._scaling: asyncio.Task[None] | None = None
+        self._scaled: GatewayFleet | None = None
         self._steps: set[asyncio.Task[None]] = set()
         self.gateway: Gateway
         self.orchestrator: ModelOrchestrator
+        self._reloader: Reloader | None = None
         self.port = config.port
-        limits = config.limits
-        self._limits = ServerLimits(
-            max_body_bytes=limits.max_body_bytes,
-            max_header_bytes=limits.max_header_bytes,
-            header_timeout_s=limits.header_timeout_s,
-            max_connections=limits.max_connections,
-        )
+        self._limits = _limits_of(config)
 
     @property
     def url(self) -> str:
@@ -108,24 +118,41 @@ class RunningGateway:
     async def prepare(self) -> None:
         """Build the gateway, without listening: for servers that do that themselves."""
         config = self._config
-        seen, silent = await _ask_nodes([node for node in config.nodes if node.models is None])
+        seen, _ = await _ask_nodes([node for node in config.nodes if node.models is None])
         store = open_store(config)
         self.gateway, self.orchestrator, recorder = build_gateway(config, seen, self.port, store)
         if store is not None:
             self._memory = Memory(store, self.orchestrator.fleet, recorder.metrics)
             self._memory.recall()
             self._tasks.append(asyncio.get_running_loop().create_task(self._memory.run()))
-        self._watching = NodeWatching(self.orchestrator, config.seed)
+        self._watching = NodeWatching(self.orchestrator, config)
         self._watching.start(config.nodes)
         self._scale()
-        if silent:
-            self._tasks.append(asyncio.get_running_loop().create_task(self._ask_again(silent)))
+        running = Running(self.gateway, self.orchestrator, self._watching, self.port)
+        self._reloader = reloader = Reloader(
+            config, running, seen, _ask_nodes, self._use, path=self._path, overlay=self._overlay
+        )
+        self.gateway.let_reload(reloader.reload)
+        loop = asyncio.get_running_loop()
+        self._tasks += [loop.create_task(reloader.watch()), loop.create_task(_ask_again(reloader))]
+
+    @property
+    def may_reload(self) -> bool:
+        """Whether there is a file to read the configuration from again."""
+        return self._path is not None
+
+    def reload_soon(self) -> None:
+        """Read the configuration again, as SIGHUP asks for; what is wrong with it is logged."""
+        if self._reloader is not None:
+            self._reloader.reload_soon("SIGHUP asks for it")
 
     async def stop(self, drain_s: float | None = None) -> None:
         """Take no new connections, let requests in flight finish for up to `drain_s`, then end."""
         for server in self._servers:
             server.close()
         self.gateway.drain()
+        if self._reloader is not None:
+            self._reloader.stop()
         for door in self._doors:
             door.drain()
         loop = asyncio.get_running_loop()
@@ -143,6 +170,8 @@ class RunningGateway:
                 await self._scaling
         if self._watching is not None:
             await self._watching.close()
+        if self._reloader is not None:
+            await self._reloader.close()
         await self.orchestrator.close()
         if self._memory is not None:
             self._memory.close()
@@ -154,7 +183,7 @@ class RunningGateway:
         config = self._config
         actuator = actuator_of(config.scaling)
         if actuator is not None and self._watching is not None:
-            port = GatewayFleet(config, self.orchestrator, self._watching, _ask)
+            self._scaled = port = GatewayFleet(config, self.orchestrator, self._watching, _ask)
             scaler = Autoscaler(ScalingPolicy(config.scaling), actuator, port)
             self.gateway.show_scaling(scaler, config.scaling.actuator.value)
             if self._memory is not None:
@@ -180,22 +209,29 @@ class RunningGateway:
             for door in self._doors:
                 door.sweep()
 
-    async def _ask_again(self, silent: Sequence[NodeConfig]) -> None:
-        """Go on asking the nodes that did not say which models they serve."""
-        while silent:
-            await asyncio.sleep(ASK_AGAIN_S)
-            seen, still_silent = await _ask_nodes(silent)
-            for node in silent:
-                if node.name in seen:
-                    target = target_of(self._config, node, seen)
-                    for model, _ in models_of(self._config, node, seen):
-                        self.orchestrator.add(model, node.to_node(), target)
-                    logger.info("node %s answers now and was added", node.name)
-            silent = still_silent
+    def _use(self, config: Config) -> None:
+        """Go by another configuration from now on, in all that is no part of the fleet."""
+        self._config = config
+        self._limits = _limits_of(config)
+        for door in self._doors:
+            door.limits = self._limits
+        if self._scaled is not None:
+            self._scaled.use(config)
 
 
 async def _step(scaler: Autoscaler) -> None:
     await scaler.step()
+
+
+async def _ask_again(reloader: Reloader) -> None:
+    """Go on asking the nodes that did not say which models they serve."""
+    while True:
+        await asyncio.sleep(ASK_AGAIN_S)
+        silent = tuple(reloader.silent)
+        if silent:
+            seen, _ = await _ask_nodes(silent)
+            for name in reloader.heard(seen, silent):
+                logger.info("node %s answers now and was added", name)
 
 
 async def _run(scaler: Autoscaler) -> None:
@@ -203,12 +239,23 @@ async def _run(scaler: Autoscaler) -> None:
     await scaler.run()
 
 
-async def _serve(config: Config, on_ready: Callable[[str], None] | None) -> int:
-    running = RunningGateway(config)
+def _limits_of(config: Config) -> ServerLimits:
+    limits = config.limits
+    return ServerLimits(
+        max_body_bytes=limits.max_body_bytes,
+        max_header_bytes=limits.max_header_bytes,
+        header_timeout_s=limits.header_timeout_s,
+        max_connections=limits.max_connections,
+    )
+
+
+async def _serve(running: RunningGateway, on_ready: Callable[[str], None] | None) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    if running.may_reload:  # else a terminal that closes ends it, as it ends all that was started there
+        loop.add_signal_handler(signal.SIGHUP, running.reload_soon)
     await running.start()
     if on_ready is not None:
         on_ready(running.url)

@@ -40,6 +40,12 @@ class WishReader:
         self._settings = settings
         self._strategies: dict[str, Strategy] = {}
 
+    def use(self, settings: RoutingSettings) -> None:
+        """Make strategies with other settings from now on, where these are others."""
+        if settings is not self._settings:
+            self._settings = settings
+            self._strategies.clear()
+
     def forget(self) -> None:
         """Drop what these strategies learnt."""
         for strategy in self._strategies.values():

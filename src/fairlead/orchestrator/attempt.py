@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MAX_WHOLE_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 1024 * 1024
-DEADLINE_SLACK_S = 1.0
+DEADLINE_SLACK_S = 0.05
 """Deciding takes a moment of the total: usual durations share a timer, so they are not cut for so little."""
 RENEWAL_S = 5.0
 TIMER_EARLY_S = 0.002
@@ -44,6 +44,7 @@ class Attempt:
         "_limits",
         "_orchestrator",
         "_parts",
+        "_repeated",
         "_sending",
         "_size",
         "answer_headers",
@@ -72,6 +73,8 @@ class Attempt:
         self._sending: Sending | None = None
         self._parts: list[bytes] = []
         self._size = 0
+        self._repeated = 0
+        """Pieces that said again what the caller has already."""
         self._is_pressed = False
         self._kept = None if exchange.rescuer is None else exchange.rescuer.kept
         """What the caller got so far, where an answer that breaks can be finished by another node."""
@@ -159,7 +162,8 @@ class Attempt:
                     self.last_s = self._orchestrator.clock()
             elif out[0] != COMMENT and not out.isspace():  # what only keeps the line open is no token
                 self._begin(out)
-        elif self._exchange.has_begun:  # it says again what the caller has already
+        elif not self.has_begun and self.relay.chunks > self._repeated:  # it says again what the caller has already
+            self._repeated = self.relay.chunks
             self.last_s = self._orchestrator.clock()
 
     def on_end(self) -> None:

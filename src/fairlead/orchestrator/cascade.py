@@ -25,10 +25,11 @@ from fairlead.dialects.contract import Call, ErrorInfo, Operation
 from fairlead.dialects.node_request import with_model
 from fairlead.errors import BadRequestError, ConfigError, FairleadError, Fault, OverloadedError, RoutingError
 from fairlead.orchestrator.checks import Check, CheckSettings, Plugin, Quoted, checks_of, first_failure
-from fairlead.orchestrator.exchange import Exchange, Step
+from fairlead.orchestrator.exchange import Exchange
 from fairlead.orchestrator.held_reply import HeldReply, LastReply, Store
 from fairlead.orchestrator.orchestrator import STOPPING, ModelOrchestrator
 from fairlead.orchestrator.reply import Reply
+from fairlead.orchestrator.steps import Step
 from fairlead.orchestrator.wishes import NO_WISHES, Wishes
 from fairlead.routing.engine import ModelChoice
 

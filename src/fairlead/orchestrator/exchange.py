@@ -30,10 +30,9 @@ from fairlead.orchestrator.limits import Charge, KeyLimits
 from fairlead.orchestrator.reading import beyond_limit, routing_error
 from fairlead.orchestrator.reply import Reply
 from fairlead.orchestrator.rescuing import NOBODY_LEFT, Rescuer, unable_to_continue
-from fairlead.orchestrator.steps import HedgeStep, RescueStep
+from fairlead.orchestrator.steps import HedgeStep, RescueStep, Step
 from fairlead.orchestrator.target import Target
 from fairlead.orchestrator.wishes import NO_WISHES, Wishes
-from fairlead.routing.engine import ModelChoice
 
 if TYPE_CHECKING:
     from fairlead.orchestrator.orchestrator import ModelOrchestrator
@@ -41,26 +40,6 @@ if TYPE_CHECKING:
 LEAST_TIME_S = 0.01
 """With less time left, no further node is asked."""
 _NOBODY_ASKED = ErrorInfo(503, "no node was asked")
-
-
-class Step(msgspec.Struct):
-    """Which step of a cascade an exchange is."""
-
-    cascade: str
-    number: int
-    """From 1."""
-    total: int
-    reason: str | None = None
-    """Why the cascade did not take this step's answer; None while nobody knows, and where it took it."""
-    outline: str | None = None
-    """The same without the words of a node or a plugin, which may quote a prompt."""
-    asked_for: str = ""
-    """The name that the caller asked for."""
-    choice: ModelChoice | None = None
-    """What chose the cascade, where the caller left that open."""
-
-    def __str__(self) -> str:
-        return f"{self.cascade} {self.number}/{self.total}"
 
 
 class Exchange:
@@ -71,6 +50,7 @@ class Exchange:
         "_deadline_s",
         "_head",
         "_is_partial",
+        "_is_pressed",
         "_last_error",
         "_limit_s",
         "_orchestrator",
@@ -118,6 +98,8 @@ class Exchange:
         self._limit_s = 0.0
         self._is_partial = False
         """Whether a node did a part of the work that counts although nothing whole came of it."""
+        self._is_pressed = False
+        """Whether the caller reads too slowly."""
         self._last_error: tuple[ErrorInfo, float | None] = (_NOBODY_ASKED, None)
         """What the last node that failed said, and when it may be asked again."""
         self.call = call
@@ -215,6 +197,7 @@ class Exchange:
 
     def on_pressure(self, is_high: bool) -> None:
         """Take no more from the node while the caller reads too slowly."""
+        self._is_pressed = is_high
         if self.attempt is not None:
             self.attempt.press(is_high)
 
@@ -236,7 +219,7 @@ class Exchange:
         orchestrator = self._orchestrator
         lobby = orchestrator.lobby
         size = len(self.call.body)
-        action = lobby.follow(self, self.dispatch, action, self._orchestrator.clock(), size)
+        action = lobby.follow(self, self.dispatch, action, orchestrator.clock(), size)
         if lobby.told:
             orchestrator.tell_others()
         self._perform(action)
@@ -260,7 +243,9 @@ class Exchange:
         if self.has_begun and self.rescuer is not None:
             orchestrator.lobby.began(self)  # who has part of an answer does not give way
             self.rescuer.ask(orchestrator.targets[decision.candidate.node.name])
-        self.attempt = self._ask(decision)
+        attempt = self._ask(decision)
+        if not attempt.is_over:
+            self.attempt = attempt
         if not orchestrator.hedger.is_off and not self.has_begun and self.call.stream:
             self._hedge_later(decision)
 
@@ -269,7 +254,7 @@ class Exchange:
         orchestrator = self._orchestrator
         candidate = decision.candidate
         target: Target = orchestrator.targets[candidate.node.name]
-        now_s = self._orchestrator.clock()
+        now_s = orchestrator.clock()
         dialect = target.backend.dialect
         model = candidate.model.name
         wall_s = orchestrator.wall_clock()
@@ -368,6 +353,8 @@ class Exchange:
                 self._orchestrator.tell(self.rescuer.took_over(self.task.id, broken, to, now_s))
                 self.rescuer.kept.add(first)
             self.reply.write(first)
+            if self._is_pressed:
+                attempt.press(True)
             return
         if self._timer is not None:
             self._timer.cancel()
@@ -416,6 +403,8 @@ class Exchange:
         if self.task.prefix and orchestrator.prefixes is not None:
             self._learn_prefix(orchestrator.prefixes, first_s)
         self.dispatch.complete(outcome, now_s)
+        if orchestrator.on_answer is not None:
+            orchestrator.on_answer(attempt.decision.candidate.node.name)
         self._finish(None)
 
     def failed(self, attempt: Attempt, fault: Fault, info: ErrorInfo, retry_after_s: float | None) -> None:
@@ -423,7 +412,7 @@ class Exchange:
         if self.is_over:
             return
         orchestrator = self._orchestrator
-        now_s = self._orchestrator.clock()
+        now_s = orchestrator.clock()
         if not attempt.has_begun and self.rescuer is not None and self._asks_otherwise(fault):
             self.attempt = self._ask(attempt.decision)
             return
@@ -464,7 +453,7 @@ class Exchange:
             return
         if not orchestrator.hedger.withdraw():
             return
-        action = self.dispatch.hedge(self._orchestrator.clock())
+        action = self.dispatch.hedge(orchestrator.clock())
         if type(action) is not Send:
             orchestrator.hedger.refund()
             return
@@ -472,11 +461,12 @@ class Exchange:
         node, to_node = first.decision.candidate.node.name, decision.candidate.node.name
         self.decisions.append(decision)
         self.hedge = HedgeStep(node, to_node, after_s, won=False)
-        self.rival = first  # so that it counts as one of two while it is being sent
-        self.rival = self._ask(decision)
         orchestrator.tell(
-            Hedged(at_s=self._orchestrator.clock(), task=self.task.id, node=node, to_node=to_node, after_s=after_s)
+            Hedged(at_s=orchestrator.clock(), task=self.task.id, node=node, to_node=to_node, after_s=after_s)
         )
+        self.rival = first  # so that it counts as one of two while it is being sent
+        rival = self._ask(decision)
+        self.rival = None if rival.is_over else rival
 
     def _win(self, winner: Attempt) -> None:
         """One of two attempts speaks first: the other is stopped."""

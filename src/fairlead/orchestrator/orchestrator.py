@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -13,6 +14,7 @@ from fairlead.balancing.balancer import LoadBalancer
 from fairlead.capability.features import features_of
 from fairlead.categories import Detector, RuleDetector
 from fairlead.clock import steady_s, wall_s
+from fairlead.config import Config, load
 from fairlead.dialects.contract import Call, ErrorInfo, Operation
 from fairlead.dialects.prefix import prefix_blocks
 from fairlead.domain import Capacity, Model, Node, RoutingStrategy, Task, TaskCategory
@@ -28,14 +30,15 @@ from fairlead.engine.fleet import Fleet
 from fairlead.engine.hedging import Hedger
 from fairlead.engine.lobby import Lobby
 from fairlead.engine.retry_budget import RetryBudget, RetryPolicy
-from fairlead.errors import Fault
+from fairlead.errors import ConfigError, Fault
 from fairlead.health import Circuit
 from fairlead.health.config import DegradationConfig, HedgingConfig
 from fairlead.orchestrator.attempt import RENEWAL_S
 from fairlead.orchestrator.degrading import Degrading
-from fairlead.orchestrator.exchange import Exchange, Step
+from fairlead.orchestrator.exchange import Exchange
 from fairlead.orchestrator.processing import Collected, OnText, Prompt, TaskResult, call_of
 from fairlead.orchestrator.reply import Reply
+from fairlead.orchestrator.steps import Step
 from fairlead.orchestrator.target import CallTimeouts, Target
 from fairlead.orchestrator.timeouts import Timeouts
 from fairlead.orchestrator.wishes import NO_WISHES, Wishes
@@ -128,6 +131,8 @@ class ModelOrchestrator:
         self.balancer = balancer or LoadBalancer()
         self.strategy_of_load = LoadStrategy()
         """How what arrives is met now."""
+        self.on_answer: Callable[[str], None] | None = None
+        """Is told the node of each answer: who answers need not be asked whether it is there."""
         self.explores = True
         """Whether tasks are given to models and nodes of which little is known."""
         self.degrading = Degrading(self, degradation)
@@ -135,6 +140,20 @@ class ModelOrchestrator:
         self._idle = asyncio.Event()
         if _is_loop_running():
             self.attach()
+
+    @classmethod
+    def from_config(cls, config: Config | Path | str) -> "ModelOrchestrator":
+        """Return the one that a configuration, or a file, describes; nodes must name their models.
+
+        Raises ConfigError for a file that is wrong, and for a node that names no models.
+        """
+        from fairlead.orchestrator.build import build_orchestrator  # which imports this
+
+        config = config if isinstance(config, Config) else load(Path(config))
+        for node in config.nodes:
+            if node.models is None:
+                raise ConfigError(f"node {node.name!r} names no models: say under `models` what it serves")
+        return build_orchestrator(config, {})
 
     def attach(self) -> None:
         """Belong to the event loop that runs now, from the first time on."""

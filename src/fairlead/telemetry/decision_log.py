@@ -11,8 +11,7 @@ from fairlead.dialects.contract import Usage
 from fairlead.domain import Task, TaskCategory
 from fairlead.engine.decision import FULL_RECORDS, Decision, describe
 from fairlead.errors import Fault, NoCandidateError, RoutingError
-from fairlead.orchestrator.exchange import Step
-from fairlead.orchestrator.steps import HedgeStep, RescueStep
+from fairlead.orchestrator.steps import HedgeStep, RescueStep, Step
 from fairlead.persistence.rows import DecisionRow, StoredDecision, learnt_from
 from fairlead.routing.candidate import Standing
 
