@@ -29,6 +29,8 @@ from fairlead.domain import (
     TaskCategory,
     TaskLoad,
 )
+from fairlead.domain.health import FailoverPlan, HealthReport, Incident, RecoveryAction, SystemHealth, Verdict
+from fairlead.domain.rescue import Continuation, Rescue
 from fairlead.engine.events import CircuitChanged, Event, StrategyChanged
 from fairlead.errors import (
     DuplicateModelError,
@@ -37,17 +39,22 @@ from fairlead.errors import (
     NoCandidateError,
     NoModelError,
     RoutingError,
+    TaskFailedError,
     UnknownModelError,
     UnknownStrategyError,
     UnknownTaskError,
 )
-from fairlead.health import CircuitBreakerConfig
+from fairlead.health import CircuitBreakerConfig, HealthConfig, HealthMonitor
 from fairlead.router import ModelMetrics, ModelPool, RoutedTask, TaskRouter
 from fairlead.routing.config import RoutingConfig
 from fairlead.routing.engine import RoutingEngine
 
 if TYPE_CHECKING:
     from fairlead.balancing import LoadBalancer, LoadBalancerConfig
+    from fairlead.orchestrator.orchestrator import ModelOrchestrator
+    from fairlead.orchestrator.processing import TaskResult
+    from fairlead.orchestrator.target import Target, http_target
+    from fairlead.orchestrator.wishes import Wishes
 
 __version__ = "0.1.0"
 
@@ -60,10 +67,16 @@ __all__ = [
     "CircuitBreakerConfig",
     "CircuitChanged",
     "CommandInstance",
+    "Continuation",
     "DuplicateModelError",
     "Event",
+    "FailoverPlan",
     "FairleadError",
     "FleetLoad",
+    "HealthConfig",
+    "HealthMonitor",
+    "HealthReport",
+    "Incident",
     "Instance",
     "LeaseError",
     "LoadAdjustment",
@@ -74,6 +87,7 @@ __all__ = [
     "Model",
     "ModelChain",
     "ModelMetrics",
+    "ModelOrchestrator",
     "ModelPool",
     "Needs",
     "NoCandidateError",
@@ -83,6 +97,8 @@ __all__ = [
     "OptimizedRoute",
     "Price",
     "PriorityClass",
+    "RecoveryAction",
+    "Rescue",
     "ResourceAllocator",
     "ResourceMetrics",
     "RouteOptions",
@@ -93,23 +109,42 @@ __all__ = [
     "RoutingMetrics",
     "RoutingStrategy",
     "StrategyChanged",
+    "SystemHealth",
+    "Target",
     "Task",
     "TaskCategory",
+    "TaskFailedError",
     "TaskLoad",
+    "TaskResult",
     "TaskRouter",
     "UnknownModelError",
     "UnknownStrategyError",
     "UnknownTaskError",
+    "Verdict",
+    "Wishes",
     "__version__",
+    "http_target",
 ]
+
+
+_LATER = {
+    "LoadBalancer": "fairlead.balancing",
+    "LoadBalancerConfig": "fairlead.balancing",
+    "ModelOrchestrator": "fairlead.orchestrator.orchestrator",
+    "Target": "fairlead.orchestrator.target",
+    "TaskResult": "fairlead.orchestrator.processing",
+    "Wishes": "fairlead.orchestrator.wishes",
+    "http_target": "fairlead.orchestrator.target",
+}
 
 
 def __getattr__(name: str) -> object:
     """Import what most programs do without, when it is asked for."""
-    if name in ("LoadBalancer", "LoadBalancerConfig"):
-        from fairlead import balancing
+    place = _LATER.get(name)
+    if place is not None:
+        from importlib import import_module
 
-        return getattr(balancing, name)
+        return getattr(import_module(place), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

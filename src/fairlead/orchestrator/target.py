@@ -3,6 +3,8 @@
 import msgspec
 
 from fairlead.backends.contract import Backend
+from fairlead.backends.http_backend import HttpBackend
+from fairlead.dialects.contract import Dialect
 from fairlead.domain.rescue import Continuation
 
 
@@ -46,3 +48,19 @@ class Target(msgspec.Struct):
     """Of the models that have limits of their own here."""
     continuation: Continuation | None = None
     """How the node goes on from the beginning of an answer; None: not known."""
+
+
+def http_target(
+    url: str,
+    *,
+    dialect: Dialect = Dialect.OPENAI,
+    api_key: str | None = None,
+    timeouts: CallTimeouts | None = None,
+    continuation: Continuation | None = None,
+) -> Target:
+    """Return how a server is reached over HTTP: below `url`, which ends in `/v1` for OpenAI's dialect.
+
+    Raises ConfigError for what is no address.
+    """
+    backend = HttpBackend(url, dialect, api_key=api_key)
+    return Target(backend, timeouts=timeouts or CallTimeouts(), continuation=continuation)
