@@ -39,6 +39,7 @@ EXPECTED = {
     (OPEN, Cause.CHECKED): HALF,
     (HALF, Cause.RELAPSED): OPEN,
     (HALF, Cause.RECOVERED): CLOSED,
+    (OPEN, Cause.NEEDED): HALF,
     (CLOSED, Cause.FORCED): CLOSED,
     (OPEN, Cause.FORCED): CLOSED,
     (HALF, Cause.FORCED): CLOSED,
@@ -58,6 +59,8 @@ def provoke(breaker: Breaker, cause: Cause) -> Cause | None:
             found = [breaker.waited(breaker.reopens_at_s)]
         case Cause.CHECKED:
             found = [breaker.checked(50.0)]
+        case Cause.NEEDED:
+            found = [breaker.needed(50.0)]
         case Cause.FORCED:
             found = [breaker.force_closed(50.0)]
     return next((one for one in found if one is not None), None)
@@ -89,19 +92,17 @@ def test_only_failures_in_a_row_open_it() -> None:
     assert breaker.state is CLOSED
 
 
+def test_one_that_is_needed_rests_a_second_all_the_same() -> None:
+    breaker = breaker_in(OPEN)
+    opened_s = breaker.opened_at_s
+    assert breaker.needed(opened_s + 0.99) is None
+    assert breaker.needed(opened_s + 1.0) is Cause.NEEDED
+
+
 def test_it_waits_its_time_and_not_a_moment_less() -> None:
     breaker = breaker_in(OPEN)
     assert breaker.waited(CONFIG.timeout_s - 0.001) is None
     assert breaker.waited(CONFIG.timeout_s) is Cause.WAITED
-
-
-def test_it_waits_from_when_the_silence_began_that_opened_it() -> None:
-    breaker = breaker_in(HALF)
-    assert breaker.failed(100.0, silent_since_s=80.0) is Cause.RELAPSED
-    assert breaker.waited(80.0 + CONFIG.timeout_s - 0.001) is None
-    assert breaker.waited(80.0 + CONFIG.timeout_s) is Cause.WAITED
-    breaker.failed(200.0, silent_since_s=150.0)  # it hung for longer than the circuit waits
-    assert breaker.waited(200.0) is Cause.WAITED
 
 
 def test_a_success_that_began_before_the_circuit_opened_proves_nothing() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import hypothesis.strategies as st
 import pytest
-from core_shared import OK, STRATEGIES, dispatch_of, fleet_of, refusal, sent_to, task_of, trip, waits_until
+from core_shared import BAD, OK, STRATEGIES, dispatch_of, fleet_of, refusal, sent_to, task_of, trip, waits_until
 from hypothesis import given, settings
 
 from fairlead.domain import Model, Node
@@ -350,3 +350,32 @@ def test_whatever_happens_the_books_balance(
         dispatch.cancel(now_s)
     assert in_flight(fleet) == len(fleet.ledger) == 0
     assert all(state.account.probes == 0 for state in fleet.nodes.values())
+
+
+# -- who pays for repeats
+
+
+def test_a_repeat_on_a_node_that_answers_is_not_paid_for() -> None:
+    fleet, broke = fleet_of("a", "b"), RetryBudget(RetryPolicy(budget_ratio=0.0, min_per_second=0.0))
+    fleet.learn(fleet.models["m"]["b"], OK, 0.0)
+    fleet.drain("b")
+    dispatch = Dispatch(fleet, task_of(), RetryPolicy(), broke)
+    assert sent_to(dispatch.begin(1.0)) == "a"
+    fleet.drain("b", False)
+    assert sent_to(dispatch.fail(Fault.TRANSPORT, 1.0, 0.1)) == "b"
+
+
+@pytest.mark.parametrize("is_failing", [True, False])
+def test_a_repeat_on_one_that_fails_or_never_answered_is_paid_for(is_failing: bool) -> None:
+    fleet, broke = fleet_of("a", "b"), RetryBudget(RetryPolicy(budget_ratio=0.0, min_per_second=0.0))
+    while broke.withdraw(0.0):
+        pass
+    if is_failing:
+        fleet.learn(fleet.models["m"]["b"], OK, 0.0)
+        fleet.learn(fleet.models["m"]["b"], BAD, 0.0)
+    fleet.drain("b")
+    dispatch = Dispatch(fleet, task_of(), RetryPolicy(), broke)
+    assert sent_to(dispatch.begin(0.0)) == "a"
+    fleet.drain("b", False)
+    assert isinstance(dispatch.fail(Fault.TRANSPORT, 0.0, 0.1), Refuse)
+    assert not list(fleet.ledger)

@@ -305,3 +305,65 @@ def test_a_lease_grows_with_its_answer_as_far_as_the_node_has_more() -> None:
     assert account.tokens == 1000
     dispatch.complete(Outcome(True, 20.0, input_tokens=100, output_tokens=820), 20.0)
     assert (account.tokens, account.in_flight) == (0, 0)
+
+
+# -- when all circuits are open
+
+
+def needy(*nodes: str) -> Fleet:
+    return fleet_of(*nodes, settings=FleetSettings(probes_when_needed=True))
+
+
+def test_with_all_circuits_open_the_one_that_rested_longest_is_probed_before_its_time() -> None:
+    fleet = needy("a", "b")
+    trip(fleet, "a", 0.0)
+    trip(fleet, "b", 1.0)
+    assert spread(fleet, 1, 1.5) == ["a"]
+    fleet.learn(fleet.models["m"]["a"], BAD, 1.6)
+    with pytest.raises(NoCandidateError):  # each is left alone for a second at least
+        spread(fleet, 1, 1.7)
+    assert spread(fleet, 1, 2.1) == ["b"]
+
+
+def test_while_another_is_left_nobody_is_probed_before_its_time() -> None:
+    fleet = needy("a", "b")
+    trip(fleet, "a", 0.0)
+    assert set(spread(fleet, 20, 20.0)) == {"b"}
+
+
+def test_a_node_alone_is_left_its_time() -> None:
+    fleet = needy("a")
+    trip(fleet, "a", 0.0)
+    with pytest.raises(NoCandidateError):
+        spread(fleet, 1, 29.0)
+
+
+# -- what a configuration that changes does to a fleet
+
+
+def test_what_is_said_of_a_node_changes_and_what_was_seen_of_it_stays() -> None:
+    fleet = fleet_of(Node("a", weight=1.0), "b")
+    candidate = fleet.models["m"]["a"]
+    fleet.learn(candidate, OK, 1.0)
+    trip(fleet, "b")
+    lease = fleet.decide(task_of(), 2.0).lease
+    fleet.update(Model("m", context_tokens=4096), Node("a", weight=3.0, capacity=Capacity(slots=1)), 3.0)
+    assert fleet.models["m"]["a"] is candidate
+    assert (candidate.weight, candidate.slots, candidate.model.context_tokens) == (3.0, 1, 4096)
+    assert candidate.totals.succeeded == 1
+    assert lease.is_open
+    with pytest.raises(NoCandidateError):  # what was leased before counts on
+        fleet.decide(task_of(1), 4.0)
+    with pytest.raises(UnknownModelError):
+        fleet.update(Model("other"), Node("a"), 5.0)
+
+
+def test_names_are_replaced_as_a_whole() -> None:
+    fleet = mixed()
+    fleet.name_group("old", ("small",))
+    fleet.rename({"new": ("large",)}, {"small": ("large",)})
+    assert not fleet.serves("old")
+    assert where(fleet, "new") == {("large", "b"), ("large", "c")}
+    for node in ("a", "b"):
+        fleet.drain(node)
+    assert where(fleet, "small") == {("large", "c")}

@@ -149,8 +149,15 @@ class HttpConnection(asyncio.Protocol):
         if not self._status:
             self._headers.append((name.lower(), value))
 
+    def on_message_begin(self) -> None:
+        """Notice a second answer behind the first, which nobody asked for: the connection is of no more use."""
+        if self._is_whole:
+            self._keeps_alive = False
+
     def on_headers_complete(self) -> None:
         """Hand over the head, unless it is an interim one."""
+        if self._is_whole:
+            return
         status = self._parser.get_status_code()
         if status < 200:
             self._headers = []
@@ -164,11 +171,13 @@ class HttpConnection(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         """Hand over a piece of the body."""
-        if self._job is not None:
+        if self._job is not None and not self._is_whole:
             self._job.sink.on_data(data)
 
     def on_message_complete(self) -> None:
         """The answer is whole, once its status is final."""
+        if self._is_whole:
+            return
         self._is_whole = self._status != 0
         self._keeps_alive = self._parser.should_keep_alive()  # it no longer knows once the message is over
 

@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -10,6 +10,8 @@ from fairlead.errors import BadRequestError
 
 HEAD_CHARS = 2048
 TAIL_CHARS = 1024
+MOST_TOKENS = 2**31
+"""In one answer; a node that tells of more does not know."""
 
 encode = msgspec.json.encode
 decode_any = msgspec.json.decode
@@ -28,11 +30,25 @@ def cut(text: str) -> str:
     return f"{text[:HEAD_CHARS]}\n{text[-TAIL_CHARS:]}"
 
 
+def is_utf8(data: bytes) -> bool:
+    """Tell whether bytes are text: what is not was broken on its way."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def token_limit(value: float | None) -> int | None:
     """Return a limit of output tokens; None where the caller set none (negative means unlimited)."""
     if value is None or value < 0 or value > 2**53:
         return None
     return int(value)
+
+
+def is_count(value: object) -> TypeGuard[int]:
+    """Tell whether what a node says can be a number of tokens."""
+    return type(value) is int and 0 <= value <= MOST_TOKENS
 
 
 def body_fields(body: bytes) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from fairlead.dialects.common import BAD_JSON, encode
+from fairlead.dialects.common import BAD_JSON, encode, is_count
 from fairlead.dialects.contract import Call, Dialect, ErrorInfo, ProviderError, Usage
 from fairlead.dialects.errors import error_body, read_error
 from fairlead.dialects.sse import Tokens
@@ -76,7 +76,7 @@ def check_ollama(body: bytes) -> Usage | None:
     answer = _read(_ollama_check, body)
     if not any(bytes(part).startswith(b"[") for part in (answer.embeddings, answer.embedding)):
         raise MalformedAnswerError("The node's answer to an embedding request has no `embeddings`.")
-    return None if answer.prompt_eval_count is None else Usage(answer.prompt_eval_count, 0)
+    return Usage(answer.prompt_eval_count, 0) if is_count(answer.prompt_eval_count) else None
 
 
 def _read(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
@@ -130,14 +130,14 @@ class EmbeddingRelay:
         vectors = [answer.embedding] if answer.embedding is not None else answer.embeddings
         if vectors is None:
             raise MalformedAnswerError("The node's answer to an embedding request has no `embeddings`.")
-        if answer.prompt_eval_count is not None:
+        if is_count(answer.prompt_eval_count):
             self.usage = Usage(answer.prompt_eval_count, 0)
         packed = _format_decoder.decode(self._call.body).encoding_format == "base64"
         data = [
             {"object": "embedding", "index": index, "embedding": as_base64(vector) if packed else vector}
             for index, vector in enumerate(vectors)
         ]
-        count = answer.prompt_eval_count if answer.prompt_eval_count is not None else len(self._call.body) // 4
+        count = self.usage.input_tokens if self.usage else len(self._call.body) // 4
         usage = {"prompt_tokens": count, "total_tokens": count}
         return {"object": "list", "data": data, "model": self._model, "usage": usage}
 

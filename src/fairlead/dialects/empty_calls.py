@@ -4,7 +4,8 @@ from typing import Any
 
 import msgspec
 
-from fairlead.dialects.common import encode, timestamp
+from fairlead.dialects.common import BAD_JSON, encode, timestamp
+from fairlead.dialects.complaints import ollama_complaint
 from fairlead.dialects.contract import Call, Dialect, Operation
 
 _DURATION_ZERO = ("0", "0s", "0m", "0h", "0ms")
@@ -25,11 +26,15 @@ _decoder = msgspec.json.Decoder(_Empty)
 def empty_answer(call: Call, *, now_s: float, model: str) -> bytes | None:
     """Return the whole answer to a call that asks no model for anything, or None where there is something to do.
 
-    It is for calls that would go to a node which is not Ollama; a real Ollama loads and unloads by itself.
+    It is for calls that would go to a node which is not Ollama; a real Ollama loads and unloads by itself. Raises
+    BadRequestError for fields that are not what Ollama takes.
     """
     if call.prompt or call.dialect != Dialect.OLLAMA:
         return None
-    asked = _decoder.decode(call.body)
+    try:
+        asked = _decoder.decode(call.body)
+    except BAD_JSON as error:
+        raise ollama_complaint(error, call.body, "Request") from None
     if asked.messages or asked.prompt or asked.images or asked.suffix or asked.input:
         return None
     if call.operation is Operation.EMBEDDING:

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from fairlead.dialects.common import body_fields, encode
-from fairlead.dialects.contract import Call, Dialect
+from fairlead.dialects.contract import Call, Dialect, Operation
 
 
 def limited(call: Call, max_output_tokens: int) -> Call:
@@ -13,6 +13,8 @@ def limited(call: Call, max_output_tokens: int) -> Call:
 
     Raises BadRequestError for a body that cannot be read.
     """
+    if call.operation is Operation.EMBEDDING:
+        return call
     fields: dict[str, Any] = body_fields(call.body)
     if call.dialect is Dialect.OLLAMA:
         fields["options"] = {**(fields.get("options") or {}), "num_predict": max_output_tokens}

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from fairlead.dialects.common import BAD_JSON
+from fairlead.dialects.common import BAD_JSON, is_count
 from fairlead.dialects.contract import ProviderError, Usage
 from fairlead.dialects.errors import read_error
 from fairlead.errors import MalformedAnswerError
@@ -62,10 +62,11 @@ class Line(msgspec.Struct, gc=False):
 
     @property
     def usage(self) -> Usage | None:
-        """Its tokens, or None where it reports none; a cached prompt is reported by no number at all."""
+        """Its tokens, or None where it reports none that can be; a cached prompt is reported by no number at all."""
         if self.prompt_eval_count is None and self.eval_count is None:
             return None
-        return Usage(self.prompt_eval_count or 0, self.eval_count or 0)
+        read, said = self.prompt_eval_count or 0, self.eval_count or 0
+        return Usage(read, said) if is_count(read) and is_count(said) else None
 
 
 _decoder = msgspec.json.Decoder(Line)

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from fairlead.dialects.common import BAD_JSON
 from fairlead.dialects.contract import Call, Dialect, ErrorInfo, Operation, Usage
 from fairlead.dialects.errors import error_body
 from fairlead.errors import BadRequestError, MalformedAnswerError
@@ -29,7 +30,7 @@ def decode_passing(path: str, body: bytes) -> Call:
         return _call(path, body, found[1].decode("utf-8", "replace"))
     try:
         peek = _decoder.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except BAD_JSON as error:
         message = f"the body must be a JSON object that names a model, so that it can be routed: {error}"
         raise BadRequestError(message, "model") from None
     return _call(path, body, peek.model, stream=bool(peek.stream), prompt=_prompt(peek))

@@ -1,5 +1,6 @@
 """Ollama node, Ollama caller: lines pass as they are."""
 
+from fairlead.dialects.common import is_utf8
 from fairlead.dialects.contract import Call, Dialect, ErrorInfo, Operation
 from fairlead.dialects.embeddings import check_ollama
 from fairlead.dialects.errors import fail_event
@@ -24,10 +25,11 @@ class OllamaRelay(StreamRelay):
         """Return what can go to the caller now: the same bytes."""
         if (
             self._clear
-            and data.endswith(b"\n")
+            and data.endswith(b"}\n")
             and _UNFINISHED in data
             and data.startswith(b"{")
             and data.count(b"\n") == 1
+            and (data.isascii() or is_utf8(data))
         ):
             self.chunks += 1
             return data
@@ -52,7 +54,8 @@ class OllamaRelay(StreamRelay):
         return fail_event(Dialect.OLLAMA, error)
 
     def _event(self, event: bytes) -> bytes:
-        if event.startswith(b"{") and _UNFINISHED in event:
+        is_plain = event.startswith(b"{") and event.endswith((b"}\n", b"}\r\n")) and _UNFINISHED in event
+        if is_plain and (event.isascii() or is_utf8(event)):
             self.chunks += 1
             return event
         if not event.strip():  # a blank line keeps a connection open, and is read by no client

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from fairlead.dialects.common import decode_any, encode
+import msgspec
+
+from fairlead.dialects.common import BAD_JSON, decode_any, encode, is_utf8
 from fairlead.dialects.contract import Call, Dialect, ErrorInfo, Operation, Usage
 from fairlead.dialects.embeddings import check_openai
 from fairlead.dialects.errors import fail_event
@@ -46,11 +48,12 @@ class OpenAIRelay(StreamRelay):
         """Return what can go to the caller now: usually the same bytes."""
         if (
             self._clear
-            and data.endswith(b"\n\n")
+            and data.endswith(b"}\n\n")
             and (_UNFINISHED in data or _UNFINISHED_SPACED in data)
             and data.startswith(b"data: {")
             and data.count(b"\n") == 2
             and not (self._tools and _TOOLS in data)
+            and (data.isascii() or is_utf8(data))
         ):
             self.chunks += 1
             return data
@@ -97,9 +100,11 @@ class OpenAIRelay(StreamRelay):
     def _is_plain(self, event: bytes) -> bool:
         return (
             event.startswith(b"data: {")
+            and event.endswith((b"}\n\n", b"}\r\n\r\n"))
             and (_UNFINISHED in event or _UNFINISHED_SPACED in event)
             and event.count(b"\n") == 2
             and not (self._tools and _TOOLS in event)
+            and (event.isascii() or is_utf8(event))
         )
 
     def _note(self, chunk: Chunk) -> None:
@@ -111,8 +116,9 @@ class OpenAIRelay(StreamRelay):
         choices = chunk.choices or ()
         if any(choice.has_content for choice in choices):
             self.chunks += 1
-        if any(choice.finish_reason for choice in choices):
-            self.finished = True
+        ended = {choice.index for choice in choices if choice.finish_reason}
+        if ended:
+            self.finished = len(self._finished_choices | ended) >= _choices_wanted(self._call.body)
 
     def _changed(self, chunk: Chunk, data: bytes) -> dict[str, Any] | None:
         """Return the chunk as it must read instead, or None where it can stay."""
@@ -153,6 +159,23 @@ class OpenAIRelay(StreamRelay):
 
     def _ending(self) -> bytes:
         return self._usage_event() + DONE_EVENT
+
+
+class _Wanted(msgspec.Struct, gc=False):
+    n: int | None = None
+
+
+_wanted_decoder = msgspec.json.Decoder(_Wanted)
+
+
+def _choices_wanted(body: bytes) -> int:
+    """Return how many answers were asked for in one."""
+    if b'"n"' not in body:
+        return 1
+    try:
+        return _wanted_decoder.decode(body).n or 1
+    except BAD_JSON:
+        return 1
 
 
 def _edited(data: bytes, changes: list[tuple[int, str, Any]]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from fairlead.dialects.common import BAD_JSON
+from fairlead.dialects.common import BAD_JSON, is_count
 from fairlead.dialects.contract import ProviderError, Usage
 from fairlead.dialects.errors import read_error
 from fairlead.errors import MalformedAnswerError
@@ -76,13 +76,15 @@ class Tokens(msgspec.Struct, gc=False):
     prompt_tokens_details: Any = None
 
     @property
-    def usage(self) -> Usage:
-        """The same as a value of ours."""
-        prompt, details = self.prompt_tokens or 0, self.prompt_tokens_details
+    def usage(self) -> Usage | None:
+        """The same as a value of ours; None for numbers that cannot be."""
+        prompt, said, details = self.prompt_tokens or 0, self.completion_tokens or 0, self.prompt_tokens_details
+        if not (is_count(prompt) and is_count(said)):
+            return None
         cached = _count(details, "cached_tokens") if details else None
         if cached is not None and cached > prompt:
             cached = None
-        return Usage(prompt, self.completion_tokens or 0, cached_tokens=cached)
+        return Usage(prompt, said, cached_tokens=cached)
 
 
 class Chunk(msgspec.Struct, gc=False):
@@ -149,4 +151,4 @@ def _timed(timings: Any, usage: Usage | None) -> Usage | None:
 def _count(fields: Any, name: str) -> int | None:
     """Return a number of tokens; None for whatever else a node may have put there."""
     value = fields.get(name) if isinstance(fields, dict) else None
-    return value if type(value) is int and value >= 0 else None
+    return value if is_count(value) else None

@@ -17,8 +17,6 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     input_tokens: int = 0
     output_tokens: int = 0
     fault: Fault | None = None
-    has_begun: bool = False
-    """Of a failure: whether a part of the answer had come."""
 
     def cost_usd(self, price: Price | None) -> float | None:
         """Return what the answer cost in US dollars; None where no price or no count of tokens is known."""

@@ -36,6 +36,8 @@ class FleetSettings(msgspec.Struct, frozen=True):
     """Whether tokens are leased on every node, not on those alone that limit them."""
     slow_start_s: float = 0.0
     """How long a node that joins or recovers takes to get its whole share."""
+    probes_when_needed: bool = False
+    """Whether, with the circuits of all nodes of several open, one is probed before its time."""
     results_judge: bool = False
     """Whether a success says that an answer was good, as the result of a task does, or just that it came."""
 

@@ -89,6 +89,7 @@ class Dispatch:
         "_budget",
         "_fault",
         "_fleet",
+        "_last",
         "_min_context",
         "_only",
         "_policy",
@@ -97,7 +98,6 @@ class Dispatch:
         "_spared",
         "_strategy",
         "_tried",
-        "_unable",
         "_waits_since_s",
         "attempts",
         "begun_s",
@@ -128,8 +128,8 @@ class Dispatch:
         """Who may finish the answer that the caller has a part of."""
         self._only = ""
         """The model that said that part."""
-        self._unable: Collection[str] = ()
-        """Nodes that would have to say it all again."""
+        self._last: set[Holder] = set()
+        """Who is asked after all others: those that lost a race, and those that would have to say it all again."""
         self.attempts = 0
         """Nodes asked so far."""
         self.repeats = 0
@@ -194,7 +194,7 @@ class Dispatch:
         if self.phase is not Phase.SENT or self.decision is None:
             return DONE
         self._settle(self.decision, outcome, now_s)
-        self._settle(self.rival, None, now_s)
+        self._drop_rival(now_s)
         return self._over()
 
     def cancel(self, now_s: float) -> Action:
@@ -211,10 +211,12 @@ class Dispatch:
         decision = self.decision
         if self.phase is not Phase.SENT or decision is None:
             return DONE
-        retry_after_s = self._blame(decision, fault, now_s, latency_s, retry_after_s, has_begun=is_relayed)
+        self._drop_rival(now_s)
+        retry_after_s = self._blame(decision, fault, now_s, latency_s, retry_after_s)
         treatment = TREATMENTS[fault]
-        may_go_on = treatment.moves_on and not is_relayed and self._may_repeat(treatment.is_budgeted, now_s)
-        return self._next(now_s, fault, retry_after_s) if may_go_on else self._refuse(fault)
+        if not treatment.moves_on or is_relayed or not self._may_repeat(treatment.is_budgeted, now_s):
+            return self._refuse(fault)
+        return self._next(now_s, fault, retry_after_s, is_budgeted=treatment.is_budgeted and not self._has_opened())
 
     def rescue(self, fault: Fault, now_s: float, latency_s: float, who: Rescue, unable: Collection[str] = ()) -> Action:
         """The answer broke after the caller got part of it: let another node finish it.
@@ -224,23 +226,26 @@ class Dispatch:
         decision = self.decision
         if self.phase is not Phase.SENT or decision is None:
             return DONE
-        retry_after_s = self._blame(decision, fault, now_s, latency_s, None, has_begun=True)
+        self._drop_rival(now_s)
+        retry_after_s = self._blame(decision, fault, now_s, latency_s, None)
         if who is Rescue.NONE or not TREATMENTS[fault].moves_on or not self._may_repeat(True, now_s):
             return self._refuse(fault)
-        self._rescue, self._unable = who, unable
+        self._rescue = who
+        self._last.update(holder for name in unable for holder in self._fleet.holders_on(name))
         self._only = self._only or decision.candidate.model.name
-        return self._next(now_s, fault, retry_after_s)
+        return self._next(now_s, fault, retry_after_s, is_budgeted=not self._has_opened())
 
     # -- two at once
 
     def hedge(self, now_s: float) -> Action:
-        """The first token is late: ask a second node as well, if one is free. Done: there is none."""
+        """The first token is late: ask a second node for the same model, if one is free. Done: there is none."""
         if self.phase is not Phase.SENT or self.decision is None or self.rival is not None:
             return DONE
-        others: set[str | Holder] = {*self._tried, self.decision.candidate.node.name}
+        first = self.decision.candidate  # another model might well be faster, and its answer is not the one wanted
+        others: set[str | Holder] = {*self._tried, first.node.name}
         try:
             self.rival = self._fleet.decide(
-                self.task, now_s, self.attempts + 1, others, self._min_context, self._strategy
+                self.task, now_s, self.attempts + 1, others, self._min_context, self._strategy, first.model.name
             )
         except RoutingError:
             return DONE
@@ -253,10 +258,12 @@ class Dispatch:
 
     def won(self, decision: Decision, now_s: float) -> Decision | None:
         """One of two attempts answers: the other gives its lease back, and is returned. None: there was only one."""
-        if self.rival is None:
+        if self.rival is None or not self.is_under_way(decision):
             return None
         loser = self.decision if decision is self.rival else self.rival
         self._settle(loser, None, now_s)
+        if loser is not None:
+            self._last.add(loser.candidate.holder)
         self.decision, self.rival = decision, None
         return loser
 
@@ -264,7 +271,7 @@ class Dispatch:
         self, decision: Decision, fault: Fault, now_s: float, latency_s: float, retry_after_s: float | None = None
     ) -> bool:
         """One of two attempts failed: the other goes on alone. False where there is only one: it has to `fail`."""
-        if self.rival is None or self.phase is not Phase.SENT:
+        if self.rival is None or not self.is_under_way(decision):
             return False
         self._blame(decision, fault, now_s, latency_s, retry_after_s)
         if decision is self.decision:
@@ -281,16 +288,13 @@ class Dispatch:
         now_s: float,
         latency_s: float,
         retry_after_s: float | None,
-        *,
-        has_begun: bool = False,
     ) -> float | None:
         """Let an attempt's failure count for who is at fault; returns when its node may be asked again."""
         treatment = TREATMENTS[fault]
         candidate = decision.candidate
         name = candidate.node.name
         is_blamed = treatment.blame is Blame.NODE
-        failure = Outcome(False, latency_s, self.task.category, fault=fault, has_begun=has_begun)
-        outcome = failure if is_blamed else None
+        outcome = Outcome(False, latency_s, self.task.category, fault=fault) if is_blamed else None
         self._settle(decision, outcome, now_s)
         if treatment.blame is Blame.PAIR:
             self._fleet.block(candidate, fault, now_s + BLOCK_S, now_s)
@@ -319,15 +323,29 @@ class Dispatch:
         if not is_budgeted:  # the node did no work; each node is moved away from once at most
             return True
         self.repeats += 1
-        if self.repeats >= self._policy.max_attempts:
-            return False
-        return self._has_opened() or self._budget.withdraw(now_s)
+        return self.repeats < self._policy.max_attempts
+
+    def _is_well(self, decision: Decision) -> bool:
+        state = self._fleet.nodes[decision.candidate.node.name]
+        return state.breaker.failures_in_a_row == 0 and state.breaker.state is Circuit.CLOSED and state.has_answered
 
     def _has_opened(self) -> bool:
         state = self._fleet.nodes.get(self.decision.candidate.node.name) if self.decision else None
         return state is not None and state.breaker.state is not Circuit.CLOSED
 
-    def _next(self, now_s: float, fault: Fault | None = None, retry_after_s: float | None = None) -> Action:
+    def _next(
+        self,
+        now_s: float,
+        fault: Fault | None = None,
+        retry_after_s: float | None = None,
+        *,
+        is_budgeted: bool = False,
+    ) -> Action:
+        """Ask the next candidate. `is_budgeted`: a node may have begun the work, so the repeat has to be paid for.
+
+        A node that has not failed since it last answered costs nothing: work sent there gets done, so a repeat adds
+        none to an outage. What a whole fleet that fails is asked again comes from the budget.
+        """
         nobody: NoCandidateError | None = None
         for only, others in self._ways():
             try:
@@ -339,6 +357,9 @@ class Dispatch:
             except RoutingError as error:
                 return self._refuse(fault, error)
             else:
+                if is_budgeted and not self._is_well(decision) and not self._budget.withdraw(now_s):
+                    self._settle(decision, None, now_s)
+                    return self._refuse(fault)
                 self.decision = decision
                 self.attempts += 1
                 self.phase = Phase.SENT
@@ -352,12 +373,12 @@ class Dispatch:
 
         A broken answer goes to who can go on from it, then to who may say the same again, and to another model last.
         """
-        if self._rescue is Rescue.NONE:
-            yield None, self._tried
-            return
-        for only in (self._only, None) if self._rescue is Rescue.ANY_MODEL else (self._only,):
-            if not self._tried.issuperset(self._unable):
-                yield only, self._tried.union(self._unable)
+        models: tuple[str | None, ...] = (None,)
+        if self._rescue is not Rescue.NONE:
+            models = (self._only, None) if self._rescue is Rescue.ANY_MODEL else (self._only,)
+        for only in models:
+            if self._last:
+                yield only, self._tried.union(self._last)
             yield only, self._tried
 
     def _nobody_left(
@@ -393,6 +414,9 @@ class Dispatch:
 
     def _settle_all(self, now_s: float) -> None:
         self._settle(self.decision, None, now_s)
+        self._drop_rival(now_s)
+
+    def _drop_rival(self, now_s: float) -> None:
         self._settle(self.rival, None, now_s)
         self.rival = None
 

@@ -129,6 +129,11 @@ class Fleet(Directory):
         """Return where a model is served whose context nobody knows: what was too long for one node is for all."""
         return [one.holder for one in self._by_model.get(model, {}).values() if one.model.context_tokens is None]
 
+    def holders_on(self, node: str) -> list[Holder]:
+        """Return the models on a node, each with it; none where it is not there."""
+        state = self.nodes.get(node)
+        return [] if state is None else [one.holder for one in state.candidates.values()]
+
     def would_fit(self, task: Task, lease: Lease, now_s: float, min_context: int = 0) -> bool:
         """Tell whether a task would find room on a lease's node if that were given back."""
         pool = self.lineup(task.model).pool
@@ -177,6 +182,8 @@ class Fleet(Directory):
                 if pool is None:
                     continue
                 apart = self._apart(pool, tried) if tried else [pool]
+                if self._on_probation and (probe := self._probe(pool, Draw(self.settings.seed, task.key, attempt))):
+                    apart = [Pool(pool.key, probe.compared), *apart]  # whatever it has in memory
                 for part in [one for each in apart for one in self._residence.tiers(each, rejected)]:
                     decision = self._place(strategy, task, part, rejected, now_s, attempt, models)
                     if decision is not None:
@@ -185,7 +192,26 @@ class Fleet(Directory):
                     rejected.extend(full)
                     if wait_s is not None:
                         waits.append(wait_s)
+        if unmet is None and self.settings.probes_when_needed and self._let_probe(names, tried, now_s):
+            return self._decide_narrowly(names, task, now_s, attempt, tried, min_context, strategy)
         raise unmet or self._refusal(task, rejected, now_s, waits)
+
+    def _let_probe(self, names: Sequence[str], tried: Collection[str | Holder], now_s: float) -> bool:
+        """Where circuits are all that keeps everybody away, let the one be probed that has been open the longest."""
+        rejected = [one for name in names for one in self.lineup(name).rejected]
+        if any(self.lineup(name).pool is not None for name in names):
+            return False
+        is_open = [one.candidate for one in rejected if one.reason is Reason.CIRCUIT_OPEN]
+        states = [self.nodes[one.node.name] for one in is_open if one.node.name not in tried]
+        if not states or len({one.candidate.node.name for one in rejected}) < 2:
+            return False
+        state = min(states, key=lambda one: one.breaker.opened_at_s)
+        before = state.breaker.state
+        cause = state.breaker.needed(now_s)
+        if cause is None:
+            return False
+        self._circuit_changed(state, before, cause, now_s)
+        return True
 
     def _place(
         self,
@@ -329,8 +355,7 @@ class Fleet(Directory):
         if before is Circuit.HALF_OPEN and lease is not None and not lease.is_probe:
             return
         self.health.learn(state, outcome, now_s)
-        silent_since_s = None if lease is None or outcome.has_begun else lease.taken_s
-        cause = breaker.succeeded(now_s) if outcome.success else breaker.failed(now_s, silent_since_s)
+        cause = breaker.succeeded(now_s) if outcome.success else breaker.failed(now_s)
         if cause is not None:
             self._circuit_changed(state, before, cause, now_s)
 
@@ -514,9 +539,13 @@ class Fleet(Directory):
                 self._restore_circuit(state, circuit, now_s)
 
     def _restore_circuit(self, state: NodeState, kept: object, now_s: float) -> None:
-        """Go on where a node's circuit stood; what was half open is probed anew."""
+        """Go on where a node's circuit stood; what was half open is probed anew.
+
+        A clock that was set back meanwhile keeps none open for longer than its usual time.
+        """
         breaker = state.breaker
         breaker.take_over(kept)
+        breaker.opened_at_s = min(breaker.opened_at_s, now_s)
         if breaker.state is Circuit.OPEN:
             self._wait_for(state, breaker.reopens_at_s)
         elif breaker.state is Circuit.HALF_OPEN:

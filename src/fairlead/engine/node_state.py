@@ -54,6 +54,11 @@ class NodeState:
         """Models that this node refuses, and until when."""
 
     @property
+    def has_answered(self) -> bool:
+        """Whether any task was done here of late."""
+        return any(candidate.evidence.successes for candidate in self.candidates.values())
+
+    @property
     def has_queue(self) -> bool:
         """Whether tasks waited inside the node when it was asked last, so that first tokens are late for a reason."""
         report = self.report

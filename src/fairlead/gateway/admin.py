@@ -102,7 +102,7 @@ class Admin:
         try:
             name = msgspec.json.decode(request.body, type=_Strategy).strategy
             strategy = make_strategy(name, self._orchestrator.routing_settings)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise BadRequestError(f'send {{"strategy": "NAME"}}: {error}') from None
         except UnknownStrategyError as error:
             raise BadRequestError(str(error), "strategy") from None

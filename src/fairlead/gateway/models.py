@@ -80,7 +80,7 @@ class ModelLists:
         del caller
         try:
             asked = msgspec.json.decode(request.body, type=_Show)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise BadRequestError(str(error)) from None
         name = asked.model or asked.name
         if not name:

@@ -39,7 +39,7 @@ class ReloadPage:
     def _answer(self, request: Request, responder: Responder) -> None:
         try:
             asked = msgspec.json.decode(request.body or b"{}", type=_Asked)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise BadRequestError(f'send nothing, or {{"dry_run": true}}: {error}') from None
         task = asyncio.get_running_loop().create_task(self._reload(responder, is_dry_run=asked.dry_run))
         self._tasks.add(task)

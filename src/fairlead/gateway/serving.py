@@ -30,6 +30,8 @@ from fairlead.scaling.policy import ScalingPolicy
 
 logger = logging.getLogger("fairlead")
 ASK_AGAIN_S = 5.0
+ON_ITS_WAY_S = 0.05
+"""For requests that came in already, on connections that looked idle, to be read before these are closed."""
 LAST_WORDS_S = 0.5
 """For errors to reach those whose answers are not whole when the time to drain is over."""
 
@@ -106,7 +108,11 @@ class RunningGateway:
         config = self._config
         listener = _bind(config)  # first of all: a port in use should be told at once
         self.port = listener.getsockname()[1]
-        await self.prepare()
+        try:
+            await self.prepare()
+        except BaseException:
+            listener.close()
+            raise
         loop = asyncio.get_running_loop()
         self._server = Server(self.gateway, self._limits)
         self._doors.append(self._server)
@@ -153,6 +159,7 @@ class RunningGateway:
         self.gateway.drain()
         if self._reloader is not None:
             self._reloader.stop()
+        await asyncio.sleep(ON_ITS_WAY_S)
         for door in self._doors:
             door.drain()
         loop = asyncio.get_running_loop()

@@ -1,25 +1,24 @@
 """The circuit breaker of one node, as a table of transitions.
 
-    closed --tripped--> open --waited, checked--> half_open --recovered--> closed
-                          ^                           |
-                          +---------relapsed----------+         forced: any state --> closed
+    closed --tripped--> open --waited, checked, needed--> half_open --recovered--> closed
+                          ^                                   |
+                          +-------------relapsed--------------+         forced: any state --> closed
 
 `tripped` is `failure_threshold` failures in a row; `waited` is `timeout_s` gone by; `checked` is an active check that
-succeeded after one that failed; `relapsed` is one failure while half open; `recovered` is `success_threshold` successes
-while half open. How many probes a half-open node is given at once is kept by the ledger, which counts everything that
-is in flight.
+succeeded after one that failed; `needed` is that nobody else is left who could be asked; `relapsed` is one failure
+while half open; `recovered` is `success_threshold` successes while half open. How many probes a half-open node is given
+at once is kept by the ledger, which counts everything that is in flight.
 
 From a node's recovery to its first probe it takes at most
 
     2 x check.timeout_s + 1.2 x check.interval_s / 5    where a check failed while it was away: 5.2 s by default
                                                         (`CheckSchedule.notice_s`)
-    max(timeout_s, how long one attempt may take)       where none did: too short an outage, checks that succeed while
+    timeout_s                                           where none did: too short an outage, checks that succeed while
                                                         tasks fail, or nobody who checks
 
-and then until the next task that may go there. The second holds because a circuit waits from the failure that opened
-it, or from when the silence began that was that failure, and either is before the recovery: a node that hung is not
-left alone for another `timeout_s` after the attempt that hung. For the first, the failure of what was sent before
-`HealthMonitor.recovered_at_s` must not count.
+and then until the next task that may go there. The second holds because the failure that opened the circuit was before
+the recovery; only an attempt that hung over the recovery, and is given up after it, makes it longer by as much as that
+attempt hung on. For the first, the failure of what was sent before `HealthMonitor.recovered_at_s` must not count.
 """
 
 from enum import StrEnum
@@ -45,6 +44,7 @@ class Cause(StrEnum):
     TRIPPED = "tripped"
     WAITED = "waited"
     CHECKED = "checked"
+    NEEDED = "needed"
     RELAPSED = "relapsed"
     RECOVERED = "recovered"
     FORCED = "forced"
@@ -54,6 +54,7 @@ TRANSITIONS: dict[tuple[Circuit, Cause], Circuit] = {
     (Circuit.CLOSED, Cause.TRIPPED): Circuit.OPEN,
     (Circuit.OPEN, Cause.WAITED): Circuit.HALF_OPEN,
     (Circuit.OPEN, Cause.CHECKED): Circuit.HALF_OPEN,
+    (Circuit.OPEN, Cause.NEEDED): Circuit.HALF_OPEN,
     (Circuit.HALF_OPEN, Cause.RELAPSED): Circuit.OPEN,
     (Circuit.HALF_OPEN, Cause.RECOVERED): Circuit.CLOSED,
     (Circuit.CLOSED, Cause.FORCED): Circuit.CLOSED,
@@ -62,6 +63,8 @@ TRANSITIONS: dict[tuple[Circuit, Cause], Circuit] = {
 }
 
 
+LEAST_REST_S = 1.0
+"""How long an open circuit is left alone even where nobody else is left."""
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
@@ -103,15 +106,14 @@ class Breaker:
                 return self._move(Cause.RECOVERED, now_s)
         return None
 
-    def failed(self, now_s: float, silent_since_s: float | None = None) -> Cause | None:
-        """Note a failure, and since when the node has been silent where it was waited for in vain."""
-        failing_s = now_s if silent_since_s is None else silent_since_s
+    def failed(self, now_s: float) -> Cause | None:
+        """Note a failure."""
         if self.state is Circuit.CLOSED:
             self.failures_in_a_row += 1
             if self.failures_in_a_row >= self._config.failure_threshold:
-                return self._move(Cause.TRIPPED, failing_s)
+                return self._move(Cause.TRIPPED, now_s)
             return None
-        return self._move(Cause.RELAPSED, failing_s) if self.state is Circuit.HALF_OPEN else None
+        return self._move(Cause.RELAPSED, now_s) if self.state is Circuit.HALF_OPEN else None
 
     def waited(self, now_s: float) -> Cause | None:
         """Let an open circuit be probed once its time is over."""
@@ -125,6 +127,11 @@ class Breaker:
         A check that succeeded all along says nothing, since tasks failed meanwhile: it must not be reported here.
         """
         return self._move(Cause.CHECKED, now_s) if self.state is Circuit.OPEN else None
+
+    def needed(self, now_s: float) -> Cause | None:
+        """Let an open circuit be probed early, because nobody else is left who could be asked."""
+        is_rested = now_s >= self.opened_at_s + LEAST_REST_S
+        return self._move(Cause.NEEDED, now_s) if self.state is Circuit.OPEN and is_rested else None
 
     def force_closed(self, now_s: float) -> Cause | None:
         """Close the circuit because a person says so."""

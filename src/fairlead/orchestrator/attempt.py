@@ -124,6 +124,12 @@ class Attempt:
             else:
                 self._sending.resume()
 
+    def finish(self) -> None:
+        """Take the answer for whole, which it is but for its end mark; the node need not say more."""
+        if self._sending is not None:
+            self._sending.cancel()
+        self._complete(self.relay.close())
+
     @property
     def name(self) -> str:
         """The node, for messages."""
@@ -246,9 +252,7 @@ class Attempt:
             self._watch_pieces(now_s)
             return True
         if self.relay.finished:  # it only forgot to hang up
-            if self._sending is not None:
-                self._sending.cancel()
-            self._complete(self.relay.close())
+            self.finish()
             return True
         return False
 

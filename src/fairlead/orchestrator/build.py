@@ -110,6 +110,7 @@ def fleet_settings(config: Config) -> FleetSettings:
         max_node_utilization=config.load_balancer.max_node_utilization,
         counts_tokens=config.load_measure is LoadMeasure.TOKENS,
         slow_start_s=config.load_balancer.slow_start_s,
+        probes_when_needed=True,
     )
 
 

@@ -68,6 +68,7 @@ class Exchange:
         "has_begun",
         "hedge",
         "is_over",
+        "is_pressed",
         "max_output_tokens",
         "relay",
         "reply",
@@ -126,6 +127,8 @@ class Exchange:
         self.ended_s: float | None = None
         self.has_begun = False
         self.is_over = False
+        self.is_pressed = False
+        """Whether the caller reads too slowly, so that the node has to wait."""
         self.max_output_tokens: int | None = None
         """To what the answer is cut under pressure; None: it is not."""
         self.fault: Fault | None = None
@@ -169,10 +172,15 @@ class Exchange:
 
     def stop(self, error: ErrorInfo, retry_after_s: float | None = None) -> None:
         """The gateway can do no more for it: stop the work, and tell the caller."""
-        if not self.is_over:
-            self._stop_attempts()
-            self.dispatch.cancel(self._orchestrator.clock())
-            self._give_up(error, retry_after_s, Fault.CANCELLED)
+        if self.is_over:
+            return
+        attempt = self.attempt
+        if attempt is not None and attempt.has_begun and attempt.relay.finished:
+            attempt.finish()  # all of the answer is out: only its end mark is not
+            return
+        self._stop_attempts()
+        self.dispatch.cancel(self._orchestrator.clock())
+        self._give_up(error, retry_after_s, Fault.CANCELLED)
 
     @property
     def used_tokens(self) -> int | None:
@@ -320,6 +328,8 @@ class Exchange:
 
     def _refuse(self, action: Refuse) -> None:
         self.error = error = action.error
+        if isinstance(error, NoCandidateError):
+            self._orchestrator.recovery.handle_routing_failure(self.task, error)
         is_routing = self._last_error[0] is _NOBODY_ASKED or isinstance(error, OverloadedError)
         if action.fault is None and error is not None and is_routing:
             wait_s = error.retry_after_s if isinstance(error, NoCandidateError | OverloadedError) else None
@@ -435,6 +445,12 @@ class Exchange:
             action = self.dispatch.fail(fault, now_s, latency_s, retry_after_s, is_relayed=is_final)
         orchestrator.lease_released()
         self._follow(action)
+
+    def leave(self, attempt: Attempt, info: ErrorInfo) -> None:
+        """The node of an attempt is not waited for any more: go on as when its connection breaks."""
+        if not (self.is_over or attempt.is_over):
+            attempt.stop()
+            self.failed(attempt, Fault.TRANSPORT, info, None)
 
     # -- two attempts at once
 

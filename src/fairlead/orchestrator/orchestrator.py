@@ -37,6 +37,7 @@ from fairlead.orchestrator.attempt import RENEWAL_S
 from fairlead.orchestrator.degrading import Degrading
 from fairlead.orchestrator.exchange import Exchange
 from fairlead.orchestrator.processing import Collected, OnText, Prompt, TaskResult, call_of
+from fairlead.orchestrator.recovery import Recovery
 from fairlead.orchestrator.reply import Reply
 from fairlead.orchestrator.steps import Step
 from fairlead.orchestrator.target import CallTimeouts, Target
@@ -136,6 +137,7 @@ class ModelOrchestrator:
         self.explores = True
         """Whether tasks are given to models and nodes of which little is known."""
         self.degrading = Degrading(self, degradation)
+        self.recovery = Recovery(self)
         self._sweeper: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
         if _is_loop_running():
@@ -229,6 +231,11 @@ class ModelOrchestrator:
         if self.prefixes is not None:
             self.prefixes.forget_node(name)
         self.hedger.forget_node(name)
+
+    @property
+    def max_attempts(self) -> int:
+        """Nodes asked for one task at most."""
+        return self._policy.max_attempts
 
     @property
     def arrived(self) -> int:
@@ -471,10 +478,7 @@ class ModelOrchestrator:
         now_s = self.clock()
         self._meet_arrivals(now_s)
         self.fleet.tick(now_s)
-        if self.fleet.review_health(now_s):
-            change = self.degrading.climb(self.fleet.health.system(now_s).pressure, now_s)
-            if change is not None:
-                self.fleet.outbox.append(change)
+        self.recovery.look(now_s)
         if now_s >= self.fleet.ledger.due_s:
             self.fleet.expire(now_s)
             self.lease_released()
@@ -501,7 +505,8 @@ class ModelOrchestrator:
     def tighten(self) -> None:
         """Let in as much as what arrives and what is given up allow."""
         strategy = self.strategy_of_load
-        self.lobby.queue.tighten(shed=strategy.shed | self.degrading.shed, share=strategy.queue_share)
+        shed = strategy.shed | self.degrading.shed | self.recovery.shed
+        self.lobby.queue.tighten(shed=shed, share=strategy.queue_share)
 
     def _publish(self) -> None:
         events, self.fleet.outbox = self.fleet.outbox, []

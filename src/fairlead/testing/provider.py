@@ -5,8 +5,9 @@
         ... talk to node.url ...
         assert node.attempts == 2
 
-How a request goes is a plain value, a `Reply`. The provider counts what reaches it, and notices when the other side
-hangs up before its answer is complete (`abandoned`), so a test can assert that work was stopped.
+How a request goes is a plain value, a `Reply`; `fairlead.testing.faults` has one for each fault worth surviving. The
+provider counts what reaches it, and notices when the other side hangs up before its answer is complete (`abandoned`),
+so a test can assert that work was stopped.
 
 What it tells of itself is a `Reply` too, by path; a page such as `/metrics` that is not among its `pages` is not there:
 
@@ -16,74 +17,18 @@ What it tells of itself is a `Reply` too, by path; a page such as `/metrics` tha
 import asyncio
 import contextlib
 import socket
-import struct
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from enum import StrEnum
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-import msgspec
+from fairlead.testing.answers import Continues, FakeDialect, echo, model_list
+from fairlead.testing.fates import Chooser, Fate, Received, Reply
+from fairlead.testing.wire import Wire
 
-from fairlead.testing.answers import Asked, FakeDialect, model_list, pieces_of, stream_events, whole_answer
-
-_LINGER_NOT = struct.pack("ii", 1, 0)
-_END = b"0\r\n\r\n"
+__all__ = ["FakeProvider", "Fate", "Received", "Reply"]
 _TELLING = ("/metrics", "/props", "/slots", "/get_server_info", "/server_info", "/api/ps")
 """Pages on which servers tell of themselves; each server has but some of them."""
-
-
-class Fate(StrEnum):
-    """What becomes of an answer."""
-
-    OK = "ok"
-    RESET = "reset"  # the connection is reset before any byte of the answer
-    HANG_UP = "hang_up"  # it is closed in good order before any byte
-    SILENT = "silent"  # nothing is ever answered
-    HEAD_ONLY = "head_only"  # the head, and then nothing
-    HOLD = "hold"  # nothing until `release`
-    CUT = "cut"  # closed in the middle of the body
-    CUT_RESET = "cut_reset"  # reset in the middle of the body
-    STALL = "stall"  # stops in the middle of the body until `release`
-    NO_DONE = "no_done"  # the stream lacks its end mark
-    NO_USAGE = "no_usage"  # tokens are never reported
-    UNFINISHED = "unfinished"  # the stream ends in good order, but without a finish reason
-    MALFORMED = "malformed"  # an event in the middle is rubbish
-    ERROR_EVENT = "error_event"  # an event in the middle tells of an error
-    HEADER_FLOOD = "header_flood"  # headers without end
-    NOT_HTTP = "not_http"  # another protocol
-
-
-class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """How one request is answered."""
-
-    fate: Fate = Fate.OK
-    status: int = 200
-    headers: Mapping[str, str] = {}
-    body: bytes | None = None
-    """Sent as it is; None: a proper answer in the dialect, or a proper error."""
-    text: str | None = None
-    """What the model says; None: `echo: ` and the prompt."""
-    pieces: int = 4
-    """Of the text, each in its own event and its own write."""
-    pause_s: float = 0.0
-    """Between two writes of a stream."""
-    in_one_write: bool = False
-    """The whole stream leaves at once."""
-
-
-class Received(msgspec.Struct):
-    """A request as it came."""
-
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def asked(self) -> Asked:
-        """The request as a model server understands it."""
-        return Asked(self.path, msgspec.json.decode(self.body, type=dict) if self.body[:1] == b"{" else {})
 
 
 class FakeProvider:
@@ -97,11 +42,13 @@ class FakeProvider:
         *,
         hangs_up_after_streams: bool = False,
         remembers: bool = True,
+        says: Callable[[str], str] = echo,
+        continues: Continues = Continues.IGNORES,
     ) -> None:
         self.dialect: FakeDialect = dialect
         self.models = models
         self.default = default or Reply()
-        self.choose: Callable[[Received], Reply | None] | None = None
+        self.choose: Chooser | None = None
         """Picks the reply by the request, where it returns one; goes before the script."""
         self.pages: dict[str, Reply] = {}
         """How looks at the server itself (GET) are answered, by path; a `body` is needed."""
@@ -112,6 +59,10 @@ class FakeProvider:
         self.hangs_up_after_streams = hangs_up_after_streams
         """Closes after every streamed answer though it promised to keep the connection: llama.cpp's habit."""
         self.remembers = remembers
+        self.says = says
+        """What it answers to a prompt. The same on several providers: they answer alike, word by word."""
+        self.continues = continues
+        """What it makes of a request that ends in the beginning of an answer."""
         self.requests: list[Received] = []
         """All requests for answers so far (none where `remembers` is False)."""
         self.attempts = 0
@@ -131,7 +82,7 @@ class FakeProvider:
         self._script: deque[Reply] = deque()
         self._server: asyncio.Server | None = None
         self._closed_door: list[socket.socket] = []
-        self.wires: set[_Wire] = set()
+        self.wires: set[Wire] = set()
         """The connections themselves."""
 
     @property
@@ -150,7 +101,10 @@ class FakeProvider:
     async def start(self) -> None:
         """Listen on a free port; the same one again after `stop`."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Wire(self), "127.0.0.1", self.port, backlog=1024)
+        self._server = await loop.create_server(
+            lambda: Wire(self), "127.0.0.1", self.port, backlog=1024, start_serving=False
+        )  # known before it serves, so that `stop` finds it whenever this is interrupted
+        await self._server.start_serving()
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def refuse(self) -> None:
@@ -217,218 +171,3 @@ class FakeProvider:
         if chosen is not None:
             return chosen
         return self._script.popleft() if self._script else self.default
-
-
-class _Wire(asyncio.Protocol):
-    """One connection: reads requests, answers each in a task of its own."""
-
-    def __init__(self, provider: FakeProvider) -> None:
-        self._provider = provider
-        self._buffer = bytearray()
-        self._task: asyncio.Task[None] | None = None
-        self._is_look = False
-        self._writable = asyncio.Event()
-        self._writable.set()
-        self._transport: asyncio.Transport
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]  # TCP transports are full transports
-        provider = self._provider
-        provider.wires.add(self)
-        provider.accepted += 1
-        provider.connections += 1
-        provider.peak_connections = max(provider.peak_connections, provider.connections)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        del exc
-        self._provider.wires.discard(self)
-        self._provider.connections -= 1
-        self._writable.set()
-        if self._task is not None and not self._task.done():
-            self._provider.abandoned += not self._is_look
-            self._task.cancel()
-
-    def pause_writing(self) -> None:
-        self._writable.clear()
-
-    def resume_writing(self) -> None:
-        self._writable.set()
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        self._read_request()
-
-    def close_if_idle(self) -> None:
-        if self._task is None and not self._buffer:
-            self._transport.close()
-
-    def drop(self) -> None:
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-        self._transport.abort()
-
-    # -- inside
-
-    def _read_request(self) -> None:
-        end = self._buffer.find(b"\r\n\r\n")
-        if end < 0 or self._task is not None:
-            return
-        first, *lines = self._buffer[:end].decode("latin-1").split("\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        size = end + 4 + int(headers.get("content-length", "0"))
-        if len(self._buffer) < size:
-            return
-        body = bytes(self._buffer[end + 4 : size])
-        del self._buffer[:size]
-        method, path, _ = first.split(" ")
-        request = Received(method, path, headers, body)
-        provider = self._provider
-        self._is_look = method == "GET"
-        if self._is_look:
-            answer = self._show(request, provider.page_for(request))
-        else:
-            answer = self._answer(request, provider.reply_for(request))
-        self._task = asyncio.get_running_loop().create_task(answer)
-
-    async def _show(self, request: Received, page: Reply) -> None:
-        await self._play(request, page)
-        self._task = None
-        self._read_request()
-
-    async def _answer(self, request: Received, reply: Reply) -> None:
-        provider = self._provider
-        provider.answering += 1
-        provider.peak_answering = max(provider.peak_answering, provider.answering)
-        try:
-            await self._play(request, reply)
-        finally:
-            provider.answering -= 1
-        self._task = None
-        if provider.hangs_up_after_streams and request.asked.stream:
-            self._transport.close()
-        else:
-            self._read_request()
-
-    async def _play(self, request: Received, reply: Reply) -> None:
-        fate = reply.fate
-        if fate in (Fate.RESET, Fate.HANG_UP):
-            self._end_badly(is_reset=fate is Fate.RESET)
-        elif fate is Fate.SILENT:
-            await asyncio.Event().wait()
-        elif fate is Fate.HEADER_FLOOD:
-            await self._flood()
-        elif fate is Fate.NOT_HTTP:
-            self._write(b"SSH-2.0-OpenSSH_9.9\r\n")
-        else:
-            if fate is Fate.HOLD:
-                await self._provider.released.wait()
-            await self._speak(request.asked, reply)
-
-    async def _speak(self, asked: Asked, reply: Reply) -> None:
-        if reply.status != 200:
-            body = b'{"error":{"message":"told to","type":"fake","code":null}}' if reply.body is None else reply.body
-            self._send_whole(reply.status, reply.headers, body)
-        elif asked.stream and reply.body is None:
-            await self._stream(asked, reply)
-        else:
-            text = f"echo: {asked.prompt}" if reply.text is None else reply.text
-            proper = whole_answer(asked, text, with_usage=reply.fate is not Fate.NO_USAGE)
-            await self._send_body(reply, proper if reply.body is None else reply.body)
-
-    async def _send_body(self, reply: Reply, body: bytes) -> None:
-        if reply.fate is Fate.MALFORMED:
-            body = body[: len(body) // 2]
-        head = _head(200, {"content-type": "application/json", "content-length": str(len(body)), **reply.headers})
-        half = len(body) // 2
-        if await self._is_broken_off(reply.fate, head, body[:half]):
-            return
-        if reply.fate is Fate.STALL:
-            half = 0 if self._transport.is_closing() else half
-            self._write(body[half:])
-        else:
-            self._write(head + body)
-        await self._writable.wait()
-
-    async def _stream(self, asked: Asked, reply: Reply) -> None:
-        kind = "application/x-ndjson" if asked.path.startswith("/api/") else "text/event-stream"
-        head = _head(200, {"content-type": kind, "transfer-encoding": "chunked", **reply.headers})
-        events = [b"%x\r\n%b\r\n" % (len(event), event) for event in _events(asked, reply)]
-        if reply.in_one_write:
-            self._write(head + b"".join(events) + _END)
-            return
-        middle = len(events) // 2
-        if await self._is_broken_off(reply.fate, head, b"".join(events[:middle])):
-            return
-        start = middle if reply.fate is Fate.STALL else 0
-        if not start:
-            self._write(head)
-        for event in events[start:]:
-            self._write(event)
-            await self._writable.wait()
-            await asyncio.sleep(reply.pause_s)
-        self._write(_END)
-
-    async def _is_broken_off(self, fate: Fate, head: bytes, part: bytes) -> bool:
-        """Do what a fate says that ends or stops an answer in its middle; False where the answer goes on after it."""
-        if fate is Fate.HEAD_ONLY:
-            self._write(head)
-            await asyncio.Event().wait()
-        if fate in (Fate.CUT, Fate.CUT_RESET, Fate.STALL):
-            self._write(head + part)
-            await asyncio.sleep(0.01)  # so that the part arrives before the end does
-        if fate is Fate.STALL:
-            await self._provider.released.wait()
-            return False
-        if fate in (Fate.CUT, Fate.CUT_RESET):
-            self._end_badly(is_reset=fate is Fate.CUT_RESET)
-            return True
-        return False
-
-    async def _flood(self) -> None:
-        self._write(b"HTTP/1.1 200 OK\r\n")
-        while not self._transport.is_closing():
-            self._write(b"x-flood: " + b"f" * 8000 + b"\r\n")
-            await self._writable.wait()
-            await asyncio.sleep(0)
-
-    def _send_whole(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        own = {"content-type": "application/json", "content-length": str(len(body))}
-        self._write(_head(status, own | dict(headers)) + body)
-
-    def _write(self, data: bytes) -> None:
-        if not self._transport.is_closing():
-            self._provider.sent_bytes += len(data)
-            self._transport.write(data)
-
-    def _end_badly(self, *, is_reset: bool) -> None:
-        if is_reset:
-            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
-            self._transport.abort()
-        else:
-            self._transport.close()
-
-
-def _head(status: int, headers: Mapping[str, str]) -> bytes:
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    return f"HTTP/1.1 {status} Fake\r\n{lines}\r\n".encode("latin-1")
-
-
-def _events(asked: Asked, reply: Reply) -> Iterator[bytes]:
-    """Yield the events of a stream, spoilt where its fate says so."""
-    fate = reply.fate
-    text = f"echo: {asked.prompt}" if reply.text is None else reply.text
-    is_ollama = asked.path.startswith("/api/")
-    with_usage, with_done = fate is not Fate.NO_USAGE, fate is not Fate.NO_DONE
-    events = list(
-        stream_events(asked, pieces_of(text, reply.pieces), with_usage=with_usage, with_done=with_done),
-    )
-    middle = len(events) // 2
-    if fate is Fate.UNFINISHED:
-        events = events[:middle]
-    elif fate is Fate.MALFORMED:
-        events[middle:] = [b'{"message":{"con\n' if is_ollama else b'data: {"choices":[{"delta"\n\n']
-    elif fate is Fate.ERROR_EVENT:
-        error = b'{"error":"the model broke"}\n'
-        events[middle:] = [error if is_ollama else b'data: {"error":{"message":"the model broke","code":500}}\n\n']
-    yield from events
