@@ -315,7 +315,7 @@ class TaskRouter:
             raise FairleadError(f"a state is what export_state gave, not {type(state).__name__}")
         damaged: list[str] = []
         with self._lock:
-            recall(self._fleet, state, lambda name, error: damaged.append(f"{name}: {error}"))
+            recall(self._fleet, state, lambda name, error: damaged.append(f"{name}: {error}"), self._clock())
         if damaged:
             raise FairleadError("; ".join(damaged))
 

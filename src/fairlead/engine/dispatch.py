@@ -92,6 +92,7 @@ class Dispatch:
         "_last",
         "_min_context",
         "_only",
+        "_owes",
         "_policy",
         "_rescue",
         "_silent",
@@ -124,6 +125,8 @@ class Dispatch:
         """Nodes that took a request and never answered."""
         self._min_context = 0
         self._fault: Fault | None = None
+        self._owes = False
+        """Whether the next attempt repeats work that a node may have begun, and is not paid for yet."""
         self._rescue = Rescue.NONE
         """Who may finish the answer that the caller has a part of."""
         self._only = ""
@@ -216,7 +219,8 @@ class Dispatch:
         treatment = TREATMENTS[fault]
         if not treatment.moves_on or is_relayed or not self._may_repeat(treatment.is_budgeted, now_s):
             return self._refuse(fault)
-        return self._next(now_s, fault, retry_after_s, is_budgeted=treatment.is_budgeted and not self._has_opened())
+        self._owes = treatment.is_budgeted and not self._has_opened()
+        return self._next(now_s, fault, retry_after_s)
 
     def rescue(self, fault: Fault, now_s: float, latency_s: float, who: Rescue, unable: Collection[str] = ()) -> Action:
         """The answer broke after the caller got part of it: let another node finish it.
@@ -233,7 +237,8 @@ class Dispatch:
         self._rescue = who
         self._last.update(holder for name in unable for holder in self._fleet.holders_on(name))
         self._only = self._only or decision.candidate.model.name
-        return self._next(now_s, fault, retry_after_s, is_budgeted=not self._has_opened())
+        self._owes = not self._has_opened()
+        return self._next(now_s, fault, retry_after_s)
 
     # -- two at once
 
@@ -338,10 +343,8 @@ class Dispatch:
         now_s: float,
         fault: Fault | None = None,
         retry_after_s: float | None = None,
-        *,
-        is_budgeted: bool = False,
     ) -> Action:
-        """Ask the next candidate. `is_budgeted`: a node may have begun the work, so the repeat has to be paid for.
+        """Ask the next candidate, and pay for it where it repeats work.
 
         A node that has not failed since it last answered costs nothing: work sent there gets done, so a repeat adds
         none to an outage. What a whole fleet that fails is asked again comes from the budget.
@@ -357,9 +360,10 @@ class Dispatch:
             except RoutingError as error:
                 return self._refuse(fault, error)
             else:
-                if is_budgeted and not self._is_well(decision) and not self._budget.withdraw(now_s):
+                if self._owes and not self._is_well(decision) and not self._budget.withdraw(now_s):
                     self._settle(decision, None, now_s)
-                    return self._refuse(fault)
+                    return self._refuse(fault or self._fault)
+                self._owes = False
                 self.decision = decision
                 self.attempts += 1
                 self.phase = Phase.SENT

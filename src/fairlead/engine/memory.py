@@ -25,7 +25,7 @@ def remember(fleet: Fleet) -> dict[str, object]:
     return documents
 
 
-def recall(fleet: Fleet, documents: Mapping[str, Any], trouble: Trouble, now_s: float = 0.0) -> None:
+def recall(fleet: Fleet, documents: Mapping[str, Any], trouble: Trouble, now_s: float) -> None:
     """Give a fleet back what it learnt; `trouble` is told of a document that is damaged, and that one is left out."""
     takers: dict[str, Callable[[Any], None]] = {
         "candidates": fleet.take_over,

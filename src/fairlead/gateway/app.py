@@ -166,7 +166,7 @@ class Gateway:
         else:
             line = self._via_line if via is None else b"%b: %b, %b" % (VIA, via, self._via_line.partition(b" ")[2])
             head = line + (_passed(headers) if call.operation is Operation.PASSING else _JSON_LINE)
-        reply = HttpReply(call, responder, cors)
+        reply = HttpReply(call, responder, cors, is_trailed=b"trailers" in headers.get(b"te", b""))
         submit = orchestrator.submit if self._cascades is None else self._cascades.begin
         exchange = submit(call, reply, wishes, head)
         if not exchange.is_over:

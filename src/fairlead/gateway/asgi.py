@@ -69,8 +69,9 @@ class AsgiResponder:
         if data:
             self.messages.put_nowait({"type": "http.response.body", "body": data, "more_body": True})
 
-    def end(self) -> None:
-        """End a streamed answer."""
+    def end(self, trailers: bytes = b"") -> None:
+        """End a streamed answer; ASGI servers hardly know trailers, so there are none."""
+        del trailers
         self.messages.put_nowait({"type": "http.response.body", "body": b""})
         self.messages.put_nowait(None)
 

@@ -49,8 +49,8 @@ class Responder(Protocol):
         """Send a further piece, at once."""
         ...
 
-    def end(self) -> None:
-        """End a streamed answer."""
+    def end(self, trailers: bytes = b"") -> None:
+        """End a streamed answer; `trailers` is a block of lines like headers, left out where the way has no room."""
         ...
 
     def break_off(self) -> None:

@@ -19,18 +19,22 @@ _KEPT_BACK = frozenset(
     )
 )  # fmt: skip
 """Headers of a node that concern its own connection, or that this gateway speaks for itself."""
+_TRAILER_LINE = b"trailer: x-fairlead-rescued, x-fairlead-model, x-fairlead-node\r\n"
 _PLACES: dict[Candidate, bytes] = {}
 
 
 class HttpReply:
     """Answers one request through its responder."""
 
-    __slots__ = ("_call", "_extra", "_responder", "write")
+    __slots__ = ("_call", "_exchange", "_extra", "_is_trailed", "_responder", "write")
 
-    def __init__(self, call: Call, responder: Responder, extra: bytes = b"") -> None:
+    def __init__(self, call: Call, responder: Responder, extra: bytes = b"", *, is_trailed: bool = False) -> None:
+        """`is_trailed` says that the caller reads trailers: they tell of what happened after the headers."""
         self._call = call
         self._responder = responder
         self._extra = extra
+        self._is_trailed = is_trailed
+        self._exchange: Exchange | None = None
         self.write = responder.write
         """Send a further piece at once: the responder's own method, since this is done for every token."""
 
@@ -46,11 +50,19 @@ class HttpReply:
         relay = exchange.relay
         media_type = b"text/event-stream" if relay is None else relay.media_type.encode()
         headers = self._headers(exchange, media_type) + b"cache-control: no-cache\r\n"
+        if self._is_trailed:
+            self._exchange = exchange
+            headers += _TRAILER_LINE
         self._responder.begin(200, headers, first)
 
     def end(self) -> None:
         """End a streamed answer well."""
-        self._responder.end()
+        exchange = self._exchange
+        if exchange is None or not exchange.rescues:
+            self._responder.end()
+        else:
+            place = _place(exchange.decisions[-1].candidate)
+            self._responder.end(b"x-fairlead-rescued: %b\r\n%b" % (exchange.rescues[-1].how.encode(), place))
 
     def break_off(self) -> None:
         """End a streamed answer that broke."""
@@ -86,6 +98,8 @@ class HttpReply:
         )
         if exchange.dispatch.queued_s:
             lines += b"x-fairlead-queued-ms: %d\r\n" % round(exchange.dispatch.queued_s * 1000)
+        if exchange.degraded:
+            lines += b"x-fairlead-degraded: %b\r\n" % exchange.degraded.encode()
         if exchange.step is not None:
             lines += b"x-fairlead-cascade: %b\r\n" % _plain(str(exchange.step))
         for name, value in exchange.answer_headers:

@@ -323,11 +323,11 @@ class Connection(asyncio.Protocol):
             return
         self._transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data)
 
-    def end(self) -> None:
+    def end(self, trailers: bytes = b"") -> None:
         """End a streamed answer."""
         if not self._is_closed:
             if self._is_chunked:
-                self._transport.write(_END_OF_STREAM)
+                self._transport.write(b"0\r\n%b\r\n" % trailers if trailers else _END_OF_STREAM)
             self._done()
 
     def break_off(self) -> None:

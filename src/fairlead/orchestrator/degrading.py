@@ -10,6 +10,8 @@ refuse             batch work is refused
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from fairlead.dialects.contract import Call, Operation
 from fairlead.domain import PriorityClass
 from fairlead.engine.events import DegradationChanged
@@ -25,6 +27,17 @@ CHEAPER = 0.25
 NORMAL_QUALITY = 0.5
 _SHED = frozenset((PriorityClass.BATCH,))
 _TEXT = frozenset((Operation.CHAT, Operation.COMPLETION))
+
+
+class Spared(msgspec.Struct, frozen=True):
+    """What is given up for one call."""
+
+    quality: float | None
+    """Weight of quality against price."""
+    max_output_tokens: int | None
+    """To what its answer is cut; None: it is not."""
+    steps: str
+    """What was given up, for the caller to read."""
 
 
 class Degrading:
@@ -57,12 +70,18 @@ class Degrading:
         """Classes that are refused."""
         return _SHED if self.ladder.is_given_up(Step.REFUSE) else frozenset()
 
-    def apply(self, call: Call) -> tuple[float | None, int | None]:
-        """Return what holds for a call now: the weight of quality and the length of its answer; None: as it says."""
-        quality = self._quality if self.ladder.is_given_up(Step.CHEAPER_MODEL) else None
+    def apply(self, call: Call, quality: float | None) -> Spared:
+        """Return what holds for a call now, whose caller gave this weight to quality."""
+        is_cheaper = quality is None and self.ladder.is_given_up(Step.CHEAPER_MODEL)
         is_open = call.max_output_tokens is None and call.operation in _TEXT
         is_cut = is_open and self.ladder.is_given_up(Step.SHORTER_ANSWERS)
-        return quality, self.config.max_output_tokens if is_cut else None
+        return Spared(
+            self._quality if is_cheaper else quality,
+            self.config.max_output_tokens if is_cut else None,
+            ", ".join(
+                step for step, holds in ((Step.CHEAPER_MODEL, is_cheaper), (Step.SHORTER_ANSWERS, is_cut)) if holds
+            ),
+        )
 
     @property
     def _quality(self) -> float:

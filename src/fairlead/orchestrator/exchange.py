@@ -60,6 +60,7 @@ class Exchange:
         "began_s",
         "call",
         "decisions",
+        "degraded",
         "dispatch",
         "ended_s",
         "error",
@@ -131,6 +132,8 @@ class Exchange:
         """Whether the caller reads too slowly, so that the node has to wait."""
         self.max_output_tokens: int | None = None
         """To what the answer is cut under pressure; None: it is not."""
+        self.degraded = ""
+        """What was given up for it under pressure."""
         self.fault: Fault | None = None
         """What ended it, where it did not end well."""
         self.error: RoutingError | None = None

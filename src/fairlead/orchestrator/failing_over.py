@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from fairlead.domain.health import FailoverPlan, Incident, Verdict
+from fairlead.domain.health import FailoverPlan, Incident
 from fairlead.domain.rescue import Rescue
 from fairlead.engine.fleet import Fleet
 from fairlead.engine.node_state import NodeState
@@ -77,17 +77,17 @@ def work_on(exchanges: Iterable[Exchange], node: str) -> list[Work]:
     return sorted(found, key=lambda one: (one.exchange.task.priority, one.exchange.task.key))
 
 
-def silence_of(state: NodeState, verdict: Verdict, *, is_dead: bool) -> Silence:
+def silence_of(state: NodeState, *, is_dead: bool, silent_since_s: float | None) -> Silence:
     """Say what of a node's work is lost.
 
-    A circuit opens on failures in a row. Where these were timeouts, the node has been silent since the first of the
-    tasks that opened it was sent (`Breaker.opened_at_s`), and so has what was sent since; where it refused quickly,
-    what it took before may well be answered.
+    A circuit opens on failures in a row. Where the last of them was a first token that never came, the node has been
+    silent since that task was sent (`silent_since_s`), and so has what was sent since; where it refused, what it took
+    before may well be answered.
     """
     if is_dead:
         return Silence(is_dead=True, since_s=_ALWAYS_S)
-    if verdict is Verdict.DOWN and state.breaker.state is Circuit.OPEN:
-        return Silence(since_s=state.breaker.opened_at_s)
+    if state.breaker.state is Circuit.OPEN and silent_since_s is not None:
+        return Silence(since_s=silent_since_s)
     return Silence()
 
 

@@ -333,18 +333,18 @@ class ModelOrchestrator:
 
         `task` is what `task_of` made of the call, where it was asked already; `step` says which of a cascade it is.
         """
-        max_output_tokens = None
+        spared = None
         if not self.degrading.is_quiet:
-            quality, max_output_tokens = self.degrading.apply(call)
-            if quality is not None and task is None and wishes.quality is None:
-                wishes = msgspec.structs.replace(wishes, quality=quality)
+            spared = self.degrading.apply(call, wishes.quality if task is None else task.quality)
+            wishes = msgspec.structs.replace(wishes, quality=spared.quality)
         task = task or self.task_of(call, wishes)
         dispatch = Dispatch(self.fleet, task, self._policy, self._budget, wishes.strategy)
         exchange = Exchange(self, call, task, dispatch, reply, head, wishes)
         if not self.hedger.is_off:
             self.hedger.deposit()
         exchange.step = step
-        exchange.max_output_tokens = max_output_tokens
+        if spared is not None:
+            exchange.max_output_tokens, exchange.degraded = spared.max_output_tokens, spared.steps
         self.in_flight.add(exchange)
         try:
             exchange.start(wishes.limits)
@@ -407,6 +407,7 @@ class ModelOrchestrator:
 
     def attempt_failed(self, exchange: Exchange, decision: Decision, fault: Fault, info: ErrorInfo) -> None:
         """Tell the watcher."""
+        self.recovery.note_failure(exchange, decision, fault)
         if self._watcher is not None:
             self._watcher.on_attempt_failed(exchange, decision, fault, info)
 

@@ -25,6 +25,7 @@ from fairlead.domain.health import (
     Verdict,
 )
 from fairlead.domain.load import FleetLoad, LoadAdjustment
+from fairlead.engine.decision import Decision
 from fairlead.engine.events import (
     CircuitChanged,
     Event,
@@ -34,9 +35,10 @@ from fairlead.engine.events import (
     PairBlocked,
     Recovered,
 )
-from fairlead.errors import NoCandidateError, OverloadedError, RoutingError
+from fairlead.errors import Fault, NoCandidateError, OverloadedError, RoutingError
 from fairlead.health.failover import detect_failover_need
 from fairlead.health.monitor import OUT
+from fairlead.orchestrator.exchange import Exchange
 from fairlead.orchestrator.failing_over import (
     Outage,
     Work,
@@ -73,6 +75,8 @@ class Recovery:
         self._verdicts: dict[str, Verdict] = {}
         """As of the last look."""
         self._outages: dict[str, Outage] = {}
+        self._silent_since_s: dict[str, float] = {}
+        """Of nodes whose last failure was a first token that never came, when that task was sent."""
         self.shed: frozenset[PriorityClass] = frozenset()
         """Classes that are refused because all is leased."""
         for kind in _MAY_STRAND:
@@ -95,11 +99,20 @@ class Recovery:
                 self._meet(report)
         self._verdicts = {name: report.verdict for name, report in health.nodes.items()}
         self._outages = {name: one for name, one in self._outages.items() if name in fleet.nodes}
+        self._silent_since_s = {name: at_s for name, at_s in self._silent_since_s.items() if name in fleet.nodes}
         self.adjust_for_degradation(health)
         if self._is_exhausted(health, now_s):
             self.mitigate_resource_exhaustion()
         if self._returned() or (self.shed and not self._is_full(health)):
             self.restore_balance()
+
+    def note_failure(self, exchange: Exchange, decision: Decision, fault: Fault) -> None:
+        """Note how an attempt failed, so that a node that is silent is told from one that refuses."""
+        node = decision.candidate.node.name
+        if fault is not Fault.TIMEOUT:
+            self._silent_since_s.pop(node, None)
+        elif exchange.call.stream and not exchange.has_begun:
+            self._silent_since_s[node] = decision.lease.taken_s
 
     # -- routing that minds health
 
@@ -240,7 +253,7 @@ class Recovery:
         state = orchestrator.fleet.nodes[name]
         is_down = outage.incident.verdict is Verdict.DOWN
         is_dead = is_down and (outage.is_told or orchestrator.fleet.health.monitor.fails_checks(name))
-        silence = silence_of(state, outage.incident.verdict, is_dead=is_dead)
+        silence = silence_of(state, is_dead=is_dead, silent_since_s=self._silent_since_s.get(name))
         if is_dead and not outage.is_forgotten and orchestrator.prefixes is not None:
             orchestrator.prefixes.forget_node(name)  # what it held is gone with it
             outage.is_forgotten = True
