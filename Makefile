@@ -48,6 +48,7 @@ test: lint
 bench: $(SETUP)
 	@$(BIN)/python bench $(ARGS)
 	@test -n "$(ARGS)" || $(BIN)/python bench/capacity.py
+	@test -n "$(ARGS)" || $(BIN)/python bench/safety.py
 
 bench-peers: $(SETUP)
 	@$(BIN)/python bench/peers.py install

@@ -138,7 +138,7 @@ def ceilings(results: dict[str, Any]) -> list[Figure]:
         ("routing accuracy", "≥ 95 %", "bench/specialists.py"),
         ("resource utilisation", "≥ 80 %", "bench/capacity.py"),
         ("load deviation", "< 10 %", "bench/capacity.py"),
-        ("recovery from errors", "≥ 95 %", "not yet"),
+        ("recovery from errors", "≥ 95 %", "bench/safety.py"),
     )
     return figures + [Figure("ceilings", name, goal, where, None, None) for name, goal, where in later]
 

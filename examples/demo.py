@@ -20,12 +20,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 
 from fairlead.errors import FairleadError
 from fairlead.local.process import LocalServer
 from fairlead.local.weights import fetch_weights
 
 AT_ONCE = 3
+WORDS_BEFORE = 20
+"""Of an answer, after which its server is switched off."""
 SHORT, LONG = "smollm2-135m", "smollm2-135m-4k"
 LISTING = "\n".join(f"def step_{i}(state): return state.advance({i})  # part {i} of the pipeline" for i in range(32))
 TASKS = [
@@ -146,7 +149,7 @@ def configuration(servers: dict[str, LocalServer]) -> str:
     lines = ["strategy: hybrid", "timeouts: {first_token_s: 120}", "nodes:"]
     for name, server in servers.items():
         lines += [f"  - name: {name}", f"    url: {server.url}", f"    models: [{server.alias}]"]
-        lines += ["    capacity: {slots: 2}"]
+        lines += ["    capacity: {slots: 2}", "    continuation: trailing"]
     lines += ["models:", f"  - {{name: {SHORT}, context_tokens: 512}}", f"  - {{name: {LONG}, context_tokens: 4096}}"]
     lines += [f"fallbacks: {{{SHORT}: [{LONG}]}}"]
     return "\n".join(lines) + "\n"
@@ -181,6 +184,37 @@ def show(console: Console, port: int, tasks: list[tuple[str, str]]) -> None:
     console.print(table)
 
 
+def break_in_the_middle(console: Console, port: int, servers: dict[str, LocalServer]) -> str:
+    """Switch a server off while it answers, show who finished the answer, and return the server's name."""
+    wanted = {"model": SHORT, "stream": True, "max_tokens": 90, "temperature": 0}
+    wanted |= {"messages": [{"role": "user", "content": "Tell me a story about a lighthouse keeper."}]}
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    connection.request("POST", "/v1/chat/completions", json.dumps(wanted), {"content-type": "application/json"})
+    response = connection.getresponse()
+    name = response.getheader("x-fairlead-node", "")
+    before, after, is_off = "", "", False
+    note: dict[str, str] = {}
+    for line in response:
+        data = line.removeprefix(b"data: ").strip()
+        if not data or data == b"[DONE]":
+            continue
+        event = json.loads(data)
+        text = "".join(choice["delta"].get("content") or "" for choice in event.get("choices", ()))
+        before, after = (before, after + text) if is_off else (before + text, after)
+        note = event.get("fairlead", note)
+        if not is_off and len(before.split()) >= WORDS_BEFORE:
+            servers[name].stop()
+            is_off = True
+    connection.close()
+    if not note:
+        raise FairleadError(f"the answer that {name} began was not finished by another server")
+    console.print(Text.assemble((" ".join(before.split()), "dim"), " ", (" ".join(after.split()), "green")))
+    console.print(
+        f"\n[dim]{name} began it and was switched off; {note['node']} {note['how']} it: one unbroken answer.[/]\n"
+    )
+    return name
+
+
 def main() -> int:
     """Run the demonstration."""
     console = Console(width=None if sys.stdout.isatty() else 150)
@@ -199,8 +233,9 @@ def main() -> int:
         console.print(f"  [bold]gateway[/]  http://127.0.0.1:{port}, strategy hybrid\n")
         show(console, port, TASKS)
         console.print("\n[dim]~ streamed   @ over Ollama's API   first: time to the first token[/]\n")
-        servers["anchor"].stop()
-        console.print("[bold]Now anchor is switched off.[/] Its tasks go on elsewhere:\n")
+        console.print("[bold]Now a server is switched off in the middle of an answer:[/]\n")
+        gone = break_in_the_middle(console, port, servers)
+        console.print(f"[bold]{gone} stays off.[/] Its tasks go on elsewhere:\n")
         show(console, port, TASKS[:6])
         fleet = get(port, "/admin/fleet")
         nodes = fleet["nodes"] if isinstance(fleet["nodes"], list) else []
