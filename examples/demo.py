@@ -208,10 +208,9 @@ def break_in_the_middle(console: Console, port: int, servers: dict[str, LocalSer
     connection.close()
     if not note:
         raise FairleadError(f"the answer that {name} began was not finished by another server")
-    console.print(Text.assemble((" ".join(before.split()), "dim"), " ", (" ".join(after.split()), "green")))
-    console.print(
-        f"\n[dim]{name} began it and was switched off; {note['node']} {note['how']} it: one unbroken answer.[/]\n"
-    )
+    console.print(Text.assemble((before.replace("\n", " "), "dim"), (after.replace("\n", " "), "green")))
+    told = f"{name} began it and was switched off; {note['node']} {note['how']} it: one unbroken answer."
+    console.print(f"\n[dim]{told}[/]\n")
     return name
 
 

@@ -9,6 +9,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 EXAMPLES = sorted(path for path in (ROOT / "examples").glob("*.py") if path.name != "demo.py")
 FAIRLEAD = [sys.executable, "-m", "fairlead"]
+STAGED = {"deployment.md", "integration.md", "monitoring.md", "performance.md", "recovery.md", "troubleshooting.md"}
+"""Pages for operators: their commands are played section by section, see `docs_stage`."""
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -20,6 +22,8 @@ class Block:
     line: int
     tag: str
     text: str
+    heading: str
+    """Under which it stands."""
 
     def __str__(self) -> str:
         return f"{self.page.relative_to(ROOT)}:{self.line}"
@@ -28,12 +32,16 @@ class Block:
 def blocks(*tags: str) -> list[Block]:
     """Return all blocks with one of these tags; without any, all."""
     return [
-        Block(page, text.count("\n", 0, match.start()) + 1, match[1], match[2])
+        Block(page, text.count("\n", 0, match.start()) + 1, match[1], match[2], _heading(text[: match.start()]))
         for page in PAGES
         for text in (page.read_text(encoding="utf-8"),)
         for match in _FENCE.finditer(text)
         if not tags or match[1] in tags
     ]
+
+
+def _heading(before: str) -> str:
+    return next(iter(reversed(re.findall(r"^#+ (.*)$", _FENCE.sub("", before), re.MULTILINE))), "")
 
 
 def prose(page: Path) -> str:

@@ -99,7 +99,7 @@ class Attempt:
             limits = self._limits = limits.but(exchange.wishes.limits_of_call)
         self._sending = self.target.backend.send(request, head, self)
         self._end_s = min(self.sent_s + limits.total_s, deadline_s)
-        limit_s = self._first_limit_s(limits) if self._is_streamed else limits.total_s
+        limit_s = min(self._first_limit_s(limits), limits.total_s) if self._is_streamed else limits.total_s
         left_s = deadline_s - self.sent_s
         if left_s < limit_s - (DEADLINE_SLACK_S if exchange.task.deadline_s is None else 0.0):
             limit_s = max(left_s, 0.0)

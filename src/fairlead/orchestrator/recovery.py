@@ -111,7 +111,7 @@ class Recovery:
         node = decision.candidate.node.name
         if fault is not Fault.TIMEOUT:
             self._silent_since_s.pop(node, None)
-        elif exchange.call.stream and not exchange.has_begun:
+        elif exchange.call.stream and not exchange.has_begun and exchange.wishes.limits_of_call is None:
             self._silent_since_s[node] = decision.lease.taken_s
 
     # -- routing that minds health
