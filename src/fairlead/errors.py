@@ -110,6 +110,7 @@ class Fault(StrEnum):
     CONNECT = "connect"  # the request never reached the node
     TRANSPORT = "transport"  # the connection broke after the request was sent
     TIMEOUT = "timeout"  # first token, idle or total limit
+    LATE = "late"  # it took longer than this caller waits, though perhaps no longer than it may
     MALFORMED = "malformed"  # an answer that breaks its protocol
     DIVERGED = "diverged"  # a good answer, but not the one whose beginning the caller has already
     CANCELLED = "cancelled"  # the caller went away: nobody's fault

@@ -217,9 +217,10 @@ class Dispatch:
         self._drop_rival(now_s)
         retry_after_s = self._blame(decision, fault, now_s, latency_s, retry_after_s)
         treatment = TREATMENTS[fault]
-        if not treatment.moves_on or is_relayed or not self._may_repeat(treatment.is_budgeted, now_s):
+        counts = treatment.is_budgeted and fault is not Fault.RATE_LIMITED  # it did nothing, and says when it will
+        if not treatment.moves_on or is_relayed or not self._may_repeat(counts, now_s):
             return self._refuse(fault)
-        self._owes = treatment.is_budgeted and not self._has_opened()
+        self._owes = treatment.is_budgeted and not self._is_gone()
         return self._next(now_s, fault, retry_after_s)
 
     def rescue(self, fault: Fault, now_s: float, latency_s: float, who: Rescue, unable: Collection[str] = ()) -> Action:
@@ -237,7 +238,7 @@ class Dispatch:
         self._rescue = who
         self._last.update(holder for name in unable for holder in self._fleet.holders_on(name))
         self._only = self._only or decision.candidate.model.name
-        self._owes = not self._has_opened()
+        self._owes = not self._is_gone()
         return self._next(now_s, fault, retry_after_s)
 
     # -- two at once
@@ -309,7 +310,7 @@ class Dispatch:
         if fault is Fault.CONTEXT:
             self._min_context = (candidate.model.context_tokens or self._min_context) + 1
             self._tried.update(self._fleet.of_unknown_context(candidate.model.name))
-        if fault is Fault.TIMEOUT:
+        if fault in (Fault.TIMEOUT, Fault.LATE):
             self._silent.add(name)
         self._fault = fault
         self._tried.add(name)
@@ -333,6 +334,11 @@ class Dispatch:
     def _is_well(self, decision: Decision) -> bool:
         state = self._fleet.nodes[decision.candidate.node.name]
         return state.breaker.failures_in_a_row == 0 and state.breaker.state is Circuit.CLOSED and state.has_answered
+
+    def _is_gone(self) -> bool:
+        """Tell whether the node that failed is given no tasks now: work taken away from it is not work done twice."""
+        state = self._fleet.nodes.get(self.decision.candidate.node.name) if self.decision else None
+        return self._has_opened() or (state is not None and state.is_unreachable)
 
     def _has_opened(self) -> bool:
         state = self._fleet.nodes.get(self.decision.candidate.node.name) if self.decision else None
@@ -405,6 +411,8 @@ class Dispatch:
             return self._refuse(fault, error)
         until_s = now_s + self._pause_s(retry_after_s)
         deadline_s = self.task.deadline_s
+        if fault is Fault.RATE_LIMITED and not self._may_repeat(True, now_s):
+            return self._refuse(fault, error)
         if until_s - now_s > self._policy.max_wait_s or (deadline_s is not None and until_s >= deadline_s):
             return self._refuse(fault, error)
         self._tried.intersection_update(self._silent)

@@ -35,6 +35,7 @@ TREATMENTS: dict[Fault, Treatment] = {
     Fault.UNSUPPORTED: Treatment(Blame.NOBODY, moves_on=True),
     Fault.DENIED: Treatment(Blame.PAIR, moves_on=True),
     Fault.NOT_FOUND: Treatment(Blame.PAIR, moves_on=True),
+    Fault.LATE: Treatment(Blame.NOBODY, moves_on=True, is_budgeted=True),
     Fault.DIVERGED: Treatment(Blame.NOBODY, moves_on=True, is_budgeted=True),
     Fault.CONNECT: Treatment(Blame.NODE, moves_on=True),
     Fault.RATE_LIMITED: Treatment(Blame.NODE, moves_on=True, is_budgeted=True),

@@ -373,7 +373,7 @@ class Fleet(Directory):
         self.outbox.extend(self.health.review(now_s, sole))
         for name, state in self.nodes.items():
             if before[name] != (state.is_ejected, state.is_unreachable, state.health_share):
-                if before[name][0] and not state.is_ejected:
+                if any(before[name][:2]) and not (state.is_ejected or state.is_unreachable):
                     self._begin_slowly(state, now_s)
                 state.weigh()
                 self._lineups.clear()

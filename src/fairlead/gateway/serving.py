@@ -14,7 +14,7 @@ from fairlead.actuators import Autoscaler, actuator_of
 from fairlead.config import Config, NodeConfig, NodeKind
 from fairlead.config.addresses import is_loopback
 from fairlead.discovery import Kind, ModelSeen, list_models
-from fairlead.engine.events import LoadStageChanged
+from fairlead.engine.events import LoadStageChanged, Recovered
 from fairlead.errors import ConfigError, FairleadError
 from fairlead.gateway.app import Gateway
 from fairlead.gateway.applying import Running
@@ -196,11 +196,13 @@ class RunningGateway:
             if self._memory is not None:
                 self._memory.also("scaling", scaler.snapshot, scaler.restore)
             self._scaling = asyncio.get_running_loop().create_task(_run(scaler))
-            self.orchestrator.bus.subscribe(LoadStageChanged, lambda _: self._look_at_scale(scaler))
+            for kind in (LoadStageChanged, Recovered):
+                self.orchestrator.bus.subscribe(kind, lambda _: self._look_at_scale(scaler))
 
     def _look_at_scale(self, scaler: Autoscaler) -> None:
         """Plan at once, not at the end of the interval, where a spike asks for more nodes."""
-        if self.orchestrator.strategy_of_load.wants_more_nodes:
+        orchestrator = self.orchestrator
+        if orchestrator.strategy_of_load.wants_more_nodes or orchestrator.recovery.wants_more_nodes:
             task = asyncio.get_running_loop().create_task(_step(scaler))
             self._steps.add(task)
             task.add_done_callback(self._steps.discard)

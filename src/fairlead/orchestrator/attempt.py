@@ -37,6 +37,7 @@ class Attempt:
     __slots__ = (
         "_end_s",
         "_exchange",
+        "_is_impatient",
         "_is_pressed",
         "_is_streamed",
         "_kept",
@@ -76,6 +77,8 @@ class Attempt:
         self._repeated = 0
         """Pieces that said again what the caller has already."""
         self._is_pressed = False
+        self._is_impatient = False
+        """Whether its caller says how long to wait: then being late is not the node's fault."""
         self._kept = None if exchange.rescuer is None else exchange.rescuer.kept
         """What the caller got so far, where an answer that breaks can be finished by another node."""
         self._limit_s = 0.0
@@ -97,6 +100,7 @@ class Attempt:
         limits = self._limits
         if exchange.wishes.limits_of_call is not None:
             limits = self._limits = limits.but(exchange.wishes.limits_of_call)
+            self._is_impatient = True
         self._sending = self.target.backend.send(request, head, self)
         self._end_s = min(self.sent_s + limits.total_s, deadline_s)
         limit_s = min(self._first_limit_s(limits), limits.total_s) if self._is_streamed else limits.total_s
@@ -219,7 +223,7 @@ class Attempt:
             message = f"{self.name} did not finish its answer within {now_s - self.sent_s:.1f} s"
             if not self.has_begun:
                 message = f"{self.name} gave no answer within {now_s - self.sent_s:.1f} s"
-        fault = Fault.TIMEOUT
+        fault = Fault.LATE if self._is_impatient else Fault.TIMEOUT
         deadline_s = exchange.task.deadline_s
         if deadline_s is not None and now_s >= deadline_s - TIMER_EARLY_S:
             fault = Fault.CANCELLED  # the caller's own limits say nothing about the node
@@ -299,7 +303,7 @@ class Attempt:
             fault = Fault.DENIED
         if fault is Fault.NOT_FOUND and self._exchange.call.operation in _NOT_EVERYWHERE:
             fault = Fault.UNSUPPORTED
-        self._break(fault, info, read_retry_after(self.answer_headers), is_ended=True)
+        self._break(fault, info, read_retry_after(self.answer_headers, self._orchestrator.wall_clock()), is_ended=True)
 
     def _break_in_stream(self, error: ProviderError | MalformedAnswerError, *, is_ended: bool = False) -> None:
         if isinstance(error, ProviderError):

@@ -220,6 +220,7 @@ class Exchange:
             return  # it left, or had to give way, since this was said
         self._unwatch()
         if type(action) is GiveWay:
+            self._stop_timer()
             self._stop_attempts()
             self._follow(Wait(None))
         else:
@@ -369,9 +370,7 @@ class Exchange:
             if self._is_pressed:
                 attempt.press(True)
             return
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._stop_timer()
         if self.rival is not None:
             self._win(attempt)
         self.relay = attempt.relay
@@ -434,9 +433,7 @@ class Exchange:
         if self.rival is not None and self.dispatch.lost(attempt.decision, fault, now_s, latency_s, retry_after_s):
             self._go_on_alone(attempt)
             return
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._stop_timer()
         self._last_error = info, retry_after_s
         self.status, self.answer_headers = attempt.status, attempt.answer_headers
         self.fault = fault
@@ -583,10 +580,15 @@ class Exchange:
         if self._charged is not None:
             self._charged.settle(self.used_tokens or 0)
         self._unwatch()
-        if self._timer is not None:
-            self._timer.cancel()
+        self._stop_timer()
         self.ended_s = self._orchestrator.clock()
         self._orchestrator.finished(self)
+
+    def _stop_timer(self) -> None:
+        """Forget what was to be done later: to ask again, or to ask a second node."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _watch(self, limit_s: float) -> None:
         self._limit_s = limit_s

@@ -254,7 +254,8 @@ class _Prober:
         at = text.rfind(" ", 0, len(text) // 2 + 1)  # so that the half ends where a word does, as its tokens do
         if len(text) < LEAST_CHARS or not text[: max(at, 0)].strip() or (await self._answer(call)).text != text:
             return Continuation.NONE
-        kept, rest = text[:at], text[at:]
+        kept = text[:at].rstrip()
+        rest = text[len(kept) :]
         for how in _FORMS[self._backend.dialect]:
             ear = _sound(await self._ask(continued(call, kept, how)))
             if ear.is_well and _is_rest(ear.text, rest, is_cut_short=whole.reason == _CUT_SHORT):

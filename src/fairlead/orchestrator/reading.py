@@ -1,6 +1,7 @@
 """What errors and headers of nodes mean to an exchange."""
 
-from math import isnan
+from email.utils import parsedate_to_datetime
+from math import isnan, nan
 
 from fairlead.backends.contract import Headers
 from fairlead.dialects import fault_of
@@ -11,6 +12,7 @@ from fairlead.routing.filters import Reason
 from fairlead.routing.requirements import Demand
 
 MAX_RETRY_AFTER_S = 3600.0
+SOON_S = 1.0
 _DEMANDS = frozenset((*(one.value for one in Demand), Reason.TOO_LARGE.value))
 
 _CODES = {
@@ -50,13 +52,21 @@ def fault_in_stream(info: ErrorInfo) -> Fault:
     return fault_of(info.status, info) if info.status >= 400 else Fault.UNAVAILABLE
 
 
-def read_retry_after(headers: Headers) -> float | None:
-    """Read Retry-After in seconds; a date is rare from model servers and taken as "soon"."""
-    for name, value in headers:
-        if name == b"retry-after":
-            try:
-                asked_s = float(value)
-            except ValueError:
-                return 1.0
-            return 1.0 if isnan(asked_s) else min(max(asked_s, 0.0), MAX_RETRY_AFTER_S)
-    return None
+def read_retry_after(headers: Headers, now_s: float) -> float | None:
+    """Read Retry-After, in seconds from now (`now_s`, Unix time); what is neither a number nor a date means "soon"."""
+    value = next((value for name, value in headers if name == b"retry-after"), None)
+    if value is None:
+        return None
+    try:
+        asked_s = float(value)
+    except ValueError:
+        asked_s = _seconds_until(value.decode("latin-1"), now_s)
+    return SOON_S if isnan(asked_s) else min(max(asked_s, 0.0), MAX_RETRY_AFTER_S)
+
+
+def _seconds_until(date: str, now_s: float) -> float:
+    """Return how far a date of HTTP is away; NaN for what is none."""
+    try:
+        return parsedate_to_datetime(date).timestamp() - now_s
+    except (ValueError, OverflowError):
+        return nan
