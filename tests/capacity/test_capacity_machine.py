@@ -1,6 +1,7 @@
 """Whatever happens in whatever order, over the whole of fleet, lobby and dispatch: the books stay exact."""
 
 from collections import Counter
+from collections.abc import Collection
 from itertools import count
 
 import pytest
@@ -208,7 +209,7 @@ class Fleets(RuleBasedStateMachine):
     def waiting(self) -> list[TaskRecord]:
         return [one for one in self.virtual.records if one.task.id in self.virtual.lobby.queue]
 
-    def has_room(self, task: Task, tried: set[str]) -> bool:
+    def has_room(self, task: Task, tried: Collection[str | tuple[str, str]]) -> bool:
         fleet, now_s = self.virtual.fleet, self.virtual.time.now_s
         pool = fleet.lineup("m").pool
         there = [] if pool is None else [one for one in pool.candidates if one.node.name not in tried]

@@ -74,7 +74,7 @@ class Heard:
     def write(self, data: bytes) -> None:
         raise AssertionError
 
-    def end(self) -> None:
+    def end(self, trailers: bytes = b"") -> None:
         raise AssertionError
 
     def break_off(self) -> None:

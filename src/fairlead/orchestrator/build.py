@@ -98,7 +98,9 @@ def shares_of(keys: Sequence[KeyConfig]) -> dict[str, float]:
 
 def fleet_settings(config: Config) -> FleetSettings:
     """Return what a fleet is built with. No lease ends while its call may still go on: expiry is for lost owners."""
-    longest_s = max([config.timeouts.total_s, *(node.timeouts.total_s or 0.0 for node in config.nodes)])
+    of_nodes = [node.timeouts.total_s or 0.0 for node in config.nodes]
+    of_models = [model.timeouts.total_s or 0.0 for model in config.models]
+    longest_s = max([config.timeouts.total_s, *of_nodes, *of_models])
     ttl_s = max(config.pending_timeout_s, longest_s + LEASE_SLACK_S)
     return FleetSettings(
         seed=config.seed,

@@ -55,14 +55,14 @@ class Degrading:
         ladder = Ladder(config)
         self.config = config
         self.ladder = ladder
-        self._carry_out()
+        self.carry_out()
 
     def climb(self, pressure: float, now_s: float) -> DegradationChanged | None:
         """Go up or down as the pressure says; returns what changed, for telling."""
         change = self.ladder.climb(pressure, now_s)
         if change is None:
             return None
-        self._carry_out()
+        self.carry_out()
         return DegradationChanged(at_s=now_s, before=change.before, after=change.after, why=change.why)
 
     @property
@@ -88,7 +88,8 @@ class Degrading:
         engine = self._orchestrator.fleet.engine
         return CHEAPER * (NORMAL_QUALITY if engine is None else engine.config.quality)
 
-    def _carry_out(self) -> None:
+    def carry_out(self) -> None:
+        """Let hold what is given up now, and nothing else."""
         orchestrator, is_given_up = self._orchestrator, self.ladder.is_given_up
         self.is_quiet = not (is_given_up(Step.CHEAPER_MODEL) or is_given_up(Step.SHORTER_ANSWERS))
         hedger = orchestrator.hedger

@@ -215,6 +215,7 @@ class ModelOrchestrator:
         self.rescue = self.rescue if rescue is None else rescue
         if hedging is not None:
             self.hedger.configure(hedging)
+            self.degrading.carry_out()
         if degradation is not None:
             self.degrading.configure(degradation)
 
@@ -338,6 +339,8 @@ class ModelOrchestrator:
             spared = self.degrading.apply(call, wishes.quality if task is None else task.quality)
             wishes = msgspec.structs.replace(wishes, quality=spared.quality)
         task = task or self.task_of(call, wishes)
+        if wishes.strategy is not None and isinstance(wishes.strategy, Explores):
+            wishes.strategy.explore(is_on=self.explores)
         dispatch = Dispatch(self.fleet, task, self._policy, self._budget, wishes.strategy)
         exchange = Exchange(self, call, task, dispatch, reply, head, wishes)
         if not self.hedger.is_off:
@@ -390,7 +393,9 @@ class ModelOrchestrator:
     def total_s(self, wishes: Wishes) -> float:
         """Return how long a task may take in all."""
         own = wishes.limits_of_call
-        return self.timeouts_of_calls.total_s if own is None or own.total_s is None else own.total_s
+        if own is None or own.total_s is None:
+            return self.timeouts_of_calls.total_s
+        return min(own.total_s, self.fleet.settings.lease_ttl_s)  # beyond, its lease would be taken for a lost one
 
     def tell_others(self) -> None:
         """Do what somebody's coming meant for others who wait, or who were asked to give way."""
