@@ -13,38 +13,34 @@ from fairlead.allocation.allocator import ResourceAllocator
 from fairlead.balancing.balancer import LoadBalancer
 from fairlead.capability.features import features_of
 from fairlead.categories import Detector, RuleDetector
-from fairlead.clock import steady_s, wall_s
+from fairlead.clock import wall_s
 from fairlead.config import Config, load
 from fairlead.dialects.contract import Call, ErrorInfo, Operation
 from fairlead.dialects.prefix import prefix_blocks
-from fairlead.domain import Capacity, Model, Node, RoutingStrategy, Task, TaskCategory
-from fairlead.domain.health import SystemHealth
+from fairlead.domain import RoutingStrategy, Task, TaskCategory
 from fairlead.domain.load import LoadStrategy
-from fairlead.domain.report import NodeReport
 from fairlead.domain.rescue import Rescue
 from fairlead.engine.decision import Decision
 from fairlead.engine.directory import AUTO
 from fairlead.engine.dispatch import Action, Dispatch
-from fairlead.engine.events import Event, EventBus, LoadStageChanged
+from fairlead.engine.events import LoadStageChanged
 from fairlead.engine.fleet import Fleet
 from fairlead.engine.hedging import Hedger
 from fairlead.engine.lobby import Lobby
 from fairlead.engine.retry_budget import RetryBudget, RetryPolicy
 from fairlead.errors import ConfigError, Fault
-from fairlead.health import Circuit
 from fairlead.health.config import DegradationConfig, HedgingConfig
-from fairlead.orchestrator.attempt import RENEWAL_S
 from fairlead.orchestrator.degrading import Degrading
 from fairlead.orchestrator.exchange import Exchange
+from fairlead.orchestrator.membership import Membership
 from fairlead.orchestrator.processing import Collected, OnText, Prompt, TaskResult, call_of
 from fairlead.orchestrator.recovery import Recovery
 from fairlead.orchestrator.reply import Reply
 from fairlead.orchestrator.steps import Step
-from fairlead.orchestrator.target import CallTimeouts, Target
-from fairlead.orchestrator.timeouts import Timeouts
+from fairlead.orchestrator.target import CallTimeouts
 from fairlead.orchestrator.wishes import NO_WISHES, Wishes
 from fairlead.rng import fresh_prefix
-from fairlead.routing import RoutingSettings, Strategy, make_strategy
+from fairlead.routing import RoutingSettings, make_strategy
 from fairlead.routing.contract import Explores
 from fairlead.routing.engine import ModelChoice, RoutingEngine
 
@@ -70,7 +66,7 @@ class Watcher(Protocol):
         ...
 
 
-class ModelOrchestrator:
+class ModelOrchestrator(Membership):
     """Runs tasks: detects, decides, sends, relays, learns."""
 
     def __init__(
@@ -101,18 +97,11 @@ class ModelOrchestrator:
                 "a fleet has its own engine and allocator: give these to the Fleet, or leave the fleet out"
             )
         self.loop: asyncio.AbstractEventLoop
-        self.clock: Callable[[], float] = steady_s
         self.wall_clock: Callable[[], float] = wall_s
-        self.fleet = fleet or Fleet(
-            make_strategy(RoutingStrategy.HYBRID), engine=engine or RoutingEngine(), allocator=allocator
-        )
+        strategy = make_strategy(RoutingStrategy.HYBRID)
+        fleet = fleet or Fleet(strategy, engine=engine or RoutingEngine(), allocator=allocator)
+        super().__init__(fleet, timeouts or CallTimeouts(), routing or RoutingSettings(), Hedger(hedging))
         self.detector = detector or RuleDetector()
-        self.bus = EventBus()
-        self.targets: dict[str, Target] = {}
-        self.timeouts_of_calls = timeouts or CallTimeouts()
-        self.routing_settings = routing or RoutingSettings()
-        self.prefixes = self.routing_settings.prefixes
-        """Who holds the beginning of which prompt; None where nobody asks."""
         self.in_flight: set[Exchange] = set()
         self._watcher = watcher
         self._policy = retries or RetryPolicy()
@@ -121,11 +110,8 @@ class ModelOrchestrator:
         self._is_admitting = False
         self.is_stopping = False
         """Whether nothing new is to be begun."""
-        limits = self.timeouts_of_calls
-        self.timeouts = Timeouts((limits.first_token_s, limits.total_s, RENEWAL_S))
         self.rescue = rescue
         """Who may finish an answer that breaks in the middle."""
-        self.hedger = Hedger(hedging)
         self.prefix = fresh_prefix()
         self._submitted = 0
         self._seen = 0
@@ -134,8 +120,6 @@ class ModelOrchestrator:
         """How what arrives is met now."""
         self.on_answer: Callable[[str], None] | None = None
         """Is told the node of each answer: who answers need not be asked whether it is there."""
-        self.explores = True
-        """Whether tasks are given to models and nodes of which little is known."""
         self.degrading = Degrading(self, degradation)
         self.recovery = Recovery(self)
         self._sweeper: asyncio.TimerHandle | None = None
@@ -173,28 +157,7 @@ class ModelOrchestrator:
     ) -> None:
         await self.close()
 
-    # -- the fleet
-
-    def add(self, model: Model, node: Node, target: Target) -> None:
-        """Serve a model on a node."""
-        self.fleet.add(model, node, self.clock())
-        self.targets[node.name] = target
-        self._expect(target)
-        self._publish()
-
-    def replace_target(self, name: str, target: Target) -> Target:
-        """Reach a node otherwise from now on; returns how it was reached, for what is still under way there.
-
-        Raises KeyError for a node that is not there.
-        """
-        before, self.targets[name] = self.targets[name], target
-        self._expect(target)
-        return before
-
-    def _expect(self, target: Target) -> None:
-        """Let the usual limits of a node share a timer."""
-        for limits in (target.timeouts, *target.by_model.values()):
-            self.timeouts.expect((limits.first_token_s, limits.total_s))
+    # -- rules
 
     def configure(
         self,
@@ -219,20 +182,6 @@ class ModelOrchestrator:
         if degradation is not None:
             self.degrading.configure(degradation)
 
-    async def remove_node(self, name: str) -> None:
-        """Forget a node, and give up its connections; what it is still working on is not waited for."""
-        now_s = self.clock()
-        state = self.fleet.nodes.get(name)
-        for model in tuple(state.candidates) if state is not None else ():
-            self.fleet.remove(model, name, now_s)
-        self._publish()
-        target = self.targets.pop(name, None)
-        if target is not None:
-            await target.backend.close()
-        if self.prefixes is not None:
-            self.prefixes.forget_node(name)
-        self.hedger.forget_node(name)
-
     @property
     def max_attempts(self) -> int:
         """Nodes asked for one task at most."""
@@ -242,39 +191,6 @@ class ModelOrchestrator:
     def arrived(self) -> int:
         """Tasks that have come so far."""
         return self._submitted
-
-    def set_strategy(self, strategy: Strategy) -> None:
-        """Choose by another strategy from now on."""
-        if isinstance(strategy, Explores):
-            strategy.explore(is_on=self.explores)
-        self.fleet.set_strategy(strategy, self.clock())
-        self._publish()
-
-    def change_node(self, node: str, verb: str) -> None:
-        """Recover, drain or undrain a node."""
-        if verb == "recover":
-            self.fleet.force_recovery(node, self.clock())
-        else:
-            self.fleet.drain(node, verb == "drain", self.clock())
-        self._publish()
-
-    def hear(self, report: NodeReport, capacity: Capacity) -> None:
-        """Take note of what a node told of itself, and of the capacity that follows from it."""
-        self.fleet.hear(report, capacity)
-        self.lease_released()
-
-    def system_health(self) -> SystemHealth:
-        """Return how the fleet fares now."""
-        return self.fleet.health.system(self.clock())
-
-    def checked(self, node: str, is_well: bool, why: str = "") -> None:
-        """Note what came of asking a node whether it is there."""
-        self.fleet.checked(node, is_well, self.clock(), why)
-        self.lease_released()
-
-    def is_ready(self) -> bool:
-        """Tell whether any node may be given tasks."""
-        return any(state.breaker.state is not Circuit.OPEN for state in self.fleet.nodes.values())
 
     # -- tasks
 
@@ -416,10 +332,6 @@ class ModelOrchestrator:
         if self._watcher is not None:
             self._watcher.on_attempt_failed(exchange, decision, fault, info)
 
-    def tell(self, event: Event) -> None:
-        """Publish an event once the step is over in which it happened."""
-        self.fleet.outbox.append(event)
-
     def finished(self, exchange: Exchange) -> None:
         """Forget an exchange that is over."""
         self.in_flight.discard(exchange)
@@ -513,11 +425,6 @@ class ModelOrchestrator:
         strategy = self.strategy_of_load
         shed = strategy.shed | self.degrading.shed | self.recovery.shed
         self.lobby.queue.tighten(shed=shed, share=strategy.queue_share)
-
-    def _publish(self) -> None:
-        events, self.fleet.outbox = self.fleet.outbox, []
-        for event in events:
-            self.bus.publish(event)
 
 
 def _is_loop_running() -> bool:
