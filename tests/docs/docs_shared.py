@@ -58,7 +58,7 @@ def tables(page: Path) -> dict[str, list[list[str]]]:
     """Return the rows of the first table under each heading, without its head; cells lose their backquotes."""
     found: dict[str, list[list[str]]] = {}
     heading = ""
-    for line in page.read_text(encoding="utf-8").splitlines():
+    for line in prose(page).splitlines():
         if line.startswith("#"):
             heading = line.lstrip("#").strip().replace("`", "")
         elif line.startswith("| "):
