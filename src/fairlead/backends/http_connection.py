@@ -111,6 +111,13 @@ class HttpConnection(asyncio.Protocol):
             self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
+        except httptools.HttpParserCallbackError as error:
+            if self._job is job:  # what its sink raised says nothing about the node
+                self._break(Fault.CANCELLED, "the answer could not be taken")
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": "an answer could not be taken", "exception": error.__context__ or error}
+            )
+            return
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if self._job is job:
                 self._break(Fault.MALFORMED, f"the node's answer is not HTTP: {error}")

@@ -76,6 +76,9 @@ class HttpPool:
 
     async def close(self) -> None:
         """Close everything."""
+        waiting, self._waiting = self._waiting, deque()
+        for job in waiting:
+            job.fail(Fault.TRANSPORT, "its connections were given up")
         for task in tuple(self._connecting):
             task.cancel()
         if self._connecting:
@@ -95,6 +98,9 @@ class HttpPool:
                     ssl=self._tls,
                     server_hostname=self._host if self._tls else None,
                 )
+        except asyncio.CancelledError:  # the pool is closed
+            job.fail(Fault.CONNECT, f"the connection to {where} was given up")
+            raise
         except TimeoutError:
             self._give_up(job, f"no connection to {where} within {self._limits.connect_s:g} s")
             return

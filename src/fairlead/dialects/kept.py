@@ -15,9 +15,11 @@ from fairlead.errors import FairleadError
 
 LIMIT_BYTES = 256 * 1024
 """Longest text that is kept, in UTF-8."""
-FOLD_BYTES = 64 * 1024
+FOLD_BYTES = 16 * 1024
 """So many bytes are put aside before they are read into text."""
 
+NEVER_KEPT = frozenset(("json", "logprobs"))
+"""Of what a call needs: with any of these, no other node could go on."""
 _ONE_AT_MOST = ("n", "best_of")
 _FREE_FORMATS = (None, "text")
 _SHAPED = (

@@ -6,6 +6,7 @@ import msgspec
 
 from fairlead.dialects.common import body_fields, encode
 from fairlead.dialects.contract import Call, Dialect, Operation
+from fairlead.errors import BadRequestError
 
 
 def limited(call: Call, max_output_tokens: int) -> Call:
@@ -22,3 +23,17 @@ def limited(call: Call, max_output_tokens: int) -> Call:
         name = "max_completion_tokens" if fields.get("max_completion_tokens") is not None else "max_tokens"
         fields[name] = max_output_tokens
     return msgspec.structs.replace(call, body=encode(fields), max_output_tokens=max_output_tokens)
+
+
+def cut(call: Call, max_output_tokens: int) -> Call:
+    """Return a call whose answer has at most so many tokens, or as many as it says itself if that is less.
+
+    A body that cannot be read stays as it is.
+    """
+    own = call.max_output_tokens
+    if own is not None and own <= max_output_tokens:
+        return call
+    try:
+        return limited(call, max_output_tokens)
+    except BadRequestError:
+        return call

@@ -5,7 +5,7 @@ from fairlead.dialects.contract import Call, Dialect, ErrorInfo, Operation
 from fairlead.dialects.embeddings import check_ollama
 from fairlead.dialects.errors import fail_event
 from fairlead.dialects.ndjson import read_line
-from fairlead.dialects.stream import LINE_END, NDJSON_TYPE, StreamRelay
+from fairlead.dialects.stream import LINE_END, NDJSON_TYPE, NO_TAIL, TAIL_BYTES, StreamRelay
 from fairlead.errors import MalformedAnswerError
 
 _UNFINISHED = b'"done":false'
@@ -16,6 +16,8 @@ class OllamaRelay(StreamRelay):
 
     media_type = NDJSON_TYPE
     _end = LINE_END
+    _tail = NO_TAIL
+    """How the last line ended that was read whole: one that is cut off does not."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
@@ -25,7 +27,7 @@ class OllamaRelay(StreamRelay):
         """Return what can go to the caller now: the same bytes."""
         if (
             self._clear
-            and data.endswith(b"}\n")
+            and data.endswith(self._tail)
             and _UNFINISHED in data
             and data.startswith(b"{")
             and data.count(b"\n") == 1
@@ -54,13 +56,16 @@ class OllamaRelay(StreamRelay):
         return fail_event(Dialect.OLLAMA, error)
 
     def _event(self, event: bytes) -> bytes:
-        is_plain = event.startswith(b"{") and event.endswith((b"}\n", b"}\r\n")) and _UNFINISHED in event
+        is_plain = event.startswith(b"{") and event.endswith(self._tail) and _UNFINISHED in event
         if is_plain and (event.isascii() or is_utf8(event)):
             self.chunks += 1
             return event
         if not event.strip():  # a blank line keeps a connection open, and is read by no client
             return b""
+        if not (event.isascii() or is_utf8(event)):  # what is not read is not checked by the decoder
+            raise MalformedAnswerError("The node sent a line that is no text.")
         line = read_line(event)
+        self._tail = event[-TAIL_BYTES:]
         if line.text or line.thought or line.tool_calls:
             self.chunks += 1
         if line.done:

@@ -9,7 +9,7 @@ from fairlead.dialects.contract import Call, Dialect, ErrorInfo, Operation, Usag
 from fairlead.dialects.embeddings import check_openai
 from fairlead.dialects.errors import fail_event
 from fairlead.dialects.sse import DONE, DONE_EVENT, Chunk, payload, read_chunk
-from fairlead.dialects.stream import SSE_END, SSE_TYPE, StreamRelay
+from fairlead.dialects.stream import NO_TAIL, SSE_END, SSE_TYPE, TAIL_BYTES, StreamRelay
 from fairlead.dialects.tool_deltas import ToolDeltas
 from fairlead.errors import MalformedAnswerError
 
@@ -23,7 +23,8 @@ _TOOLS = b'"tool_calls"'
 class OpenAIRelay(StreamRelay):
     """Passes events on as they are; only the few that matter are parsed, and only those that must change rewritten.
 
-    An event is *plain* if it says that the answer goes on and, where tools may be called, names no tool call. Quotes
+    An event is *plain* if it says that the answer goes on, ends as one did that was read whole, and, where tools may be
+    called, names no tool call. Quotes
     inside a JSON string are escaped, so no model's text can look like one of these keys. A server either names the
     role once or in every event, so after the first event without one the role is looked for no more.
     """
@@ -31,6 +32,8 @@ class OpenAIRelay(StreamRelay):
     media_type = SSE_TYPE
     _end = SSE_END
     _role_free = False
+    _tail = NO_TAIL
+    """How the last event ended that was read whole: one that is cut off does not."""
     _usage_is_out = False
     """The node has sent a usage chunk."""
     _clear = False
@@ -48,7 +51,7 @@ class OpenAIRelay(StreamRelay):
         """Return what can go to the caller now: usually the same bytes."""
         if (
             self._clear
-            and data.endswith(b"}\n\n")
+            and data.endswith(self._tail)
             and (_UNFINISHED in data or _UNFINISHED_SPACED in data)
             and data.startswith(b"data: {")
             and data.count(b"\n") == 2
@@ -92,7 +95,10 @@ class OpenAIRelay(StreamRelay):
         if data == DONE:
             self.finished = self._done = True
             return self._usage_event() + event
+        if not (data.isascii() or is_utf8(data)):  # what is not read is not checked by the decoder
+            raise MalformedAnswerError("The node sent an event that is no text.")
         chunk = read_chunk(data)
+        self._tail = event[-TAIL_BYTES:]
         self._note(chunk)
         changed = self._changed(chunk, data)
         return event if changed is None else b"data: " + encode(changed) + b"\n\n"
@@ -100,7 +106,7 @@ class OpenAIRelay(StreamRelay):
     def _is_plain(self, event: bytes) -> bool:
         return (
             event.startswith(b"data: {")
-            and event.endswith((b"}\n\n", b"}\r\n\r\n"))
+            and event.endswith(self._tail)
             and (_UNFINISHED in event or _UNFINISHED_SPACED in event)
             and event.count(b"\n") == 2
             and not (self._tools and _TOOLS in event)

@@ -2,9 +2,6 @@
 
 from fairlead.errors import MalformedAnswerError
 
-CLEAR_CHARS = 16
-"""A shorter beginning may well be said twice by chance."""
-
 
 class DivergedError(MalformedAnswerError):
     """What another node says does not fit what the caller has already read, so it cannot go out as one answer."""
@@ -13,9 +10,9 @@ class DivergedError(MalformedAnswerError):
 class Seam:
     """Lets through what is new in a second node's text, once it has said `expected` to the letter.
 
-    With `repeatable`, a node may first say all of that again; then only what follows it is new. A part of it is no
-    repetition: the node said it anew. A text that is short, or the same piece over and over, may be repeated by a
-    model as well as by its server; where nobody can tell, DivergedError is raised.
+    `repeatable` is what the node was given. One that says all of that again first may do so by habit of its server, or
+    because the model means it (a refrain): nobody can tell, so DivergedError is raised. A part of it is no repetition:
+    the node said it anew.
     """
 
     __slots__ = ("_at", "_expected", "_repeatable")
@@ -38,7 +35,9 @@ class Seam:
             wanted = len(given) - self._at
             if given.startswith(text[:wanted], self._at):
                 self._at += min(len(text), wanted)
-                return "" if self._at < len(given) else self._repeated(text[wanted:])
+                if self._at == len(given):
+                    raise DivergedError("Another node said once more what the caller has got: it may mean it or not.")
+                return ""
             text = self._not_repeated() + text
         return self._fitting(text)
 
@@ -48,13 +47,6 @@ class Seam:
         if self._at < len(self._expected):
             raise DivergedError("Another node's answer ended before it was as long as what the caller has got.")
         return text
-
-    def _repeated(self, rest: str) -> str:
-        given = self._repeatable
-        if len(given) < CLEAR_CHARS or given in (given + given)[1:-1]:
-            raise DivergedError("Another node said once more what the caller has got; nobody can tell if it means it.")
-        self._repeatable, self._at = "", len(self._expected)
-        return rest
 
     def _not_repeated(self) -> str:
         held = self._repeatable[: self._at]

@@ -8,6 +8,10 @@ from fairlead.errors import FairleadError, MalformedAnswerError
 
 MAX_EVENT_BYTES = 8 * 1024 * 1024
 SSE_END = b"\n\n"
+TAIL_BYTES = 5
+"""Of an event, by which one that is cut off is told from one that is whole."""
+NO_TAIL = b"\0"
+"""With which no event ends: the first one is read whole."""
 LINE_END = b"\n"
 SSE_TYPE = "text/event-stream"
 NDJSON_TYPE = "application/x-ndjson"

@@ -120,6 +120,7 @@ class Plan(msgspec.Struct, frozen=True):
         fleet, config = orchestrator.fleet, self.config
         fleet.settings = self.settings
         if self.engine is not None:
+            self.engine.explore(is_on=orchestrator.explores)
             fleet.engine = self.engine
         if self.changed & {"groups", "aliases", "cascades", "fallbacks"}:
             fleet.rename(groups_of(config), config.fallbacks)
@@ -181,6 +182,8 @@ def _node(
     is_elsewhere = before is None or reach(old, before) != reach(new, node)
     backend = there.backend if there is not None and not is_elsewhere else None
     target = target_of(new, node, seen, backend)
+    if there is not None and before is not None and not is_elsewhere and before.continuation is node.continuation:
+        target.continuation = there.continuation  # as learnt: only a node that changed is asked again
     models = tuple(model for model, _ in pairs)
     is_moved = before is None or (before.url, before.command) != (node.url, node.command)
     return NodePlan(node, models, target, there is None, before != node, is_elsewhere, is_moved)

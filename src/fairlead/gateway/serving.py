@@ -239,8 +239,11 @@ async def _ask_again(reloader: Reloader) -> None:
         silent = tuple(reloader.silent)
         if silent:
             seen, _ = await _ask_nodes(silent)
-            for name in reloader.heard(seen, silent):
-                logger.info("node %s answers now and was added", name)
+            try:
+                for name in reloader.heard(seen, silent):
+                    logger.info("node %s answers now and was added", name)
+            except FairleadError as error:
+                logger.warning("a node that answers now could not be added: %s", error)
 
 
 async def _run(scaler: Autoscaler) -> None:

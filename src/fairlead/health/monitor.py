@@ -194,7 +194,7 @@ class HealthMonitor:
     def _judge(self, one: Standing, now_s: float) -> Change | None:
         before, since_s = one.verdict, one.since_s
         verdict, one.why = one.judge(is_panic=self.is_panic)
-        one.since_s = since_s if verdict is before else now_s
+        one.since_s = since_s if verdict is before and since_s else now_s
         one.verdict = verdict
         return None if verdict is before else Change(node=one.name, before=before, after=verdict, why=one.why)
 

@@ -102,6 +102,8 @@ class Attempt:
             limits = self._limits = limits.but(exchange.wishes.limits_of_call)
             self._is_impatient = True
         self._sending = self.target.backend.send(request, head, self)
+        if self.is_over:
+            return
         self._end_s = min(self.sent_s + limits.total_s, deadline_s)
         limit_s = min(self._first_limit_s(limits), limits.total_s) if self._is_streamed else limits.total_s
         left_s = deadline_s - self.sent_s
@@ -132,7 +134,13 @@ class Attempt:
         """Take the answer for whole, which it is but for its end mark; the node need not say more."""
         if self._sending is not None:
             self._sending.cancel()
-        self._complete(self.relay.close())
+            self._sending = None
+        try:
+            rest = self.relay.close()
+        except (ProviderError, MalformedAnswerError) as error:  # of what came behind the end
+            self._break_in_stream(error, is_ended=True)
+        else:
+            self._complete(rest)
 
     @property
     def name(self) -> str:
@@ -168,9 +176,9 @@ class Attempt:
                 if self._kept is not None:
                     self._kept.add(out)
                 self.write(out)
-                if out[0] != COMMENT:
+                if out[0] > COMMENT or not _says_nothing(out):
                     self.last_s = self._orchestrator.clock()
-            elif out[0] != COMMENT and not out.isspace():  # what only keeps the line open is no token
+            elif not _says_nothing(out):  # what only keeps the line open is no token
                 self._begin(out)
         elif not self.has_begun and self.relay.chunks > self._repeated:  # it says again what the caller has already
             self._repeated = self.relay.chunks
@@ -320,7 +328,10 @@ class Attempt:
         if is_ended:
             self._sending = None
         self.stop()
-        self._exchange.failed(self, fault, info, retry_after_s)
+        try:
+            self._exchange.failed(self, fault, info, retry_after_s)
+        except Exception as error:  # noqa: BLE001
+            self._orchestrator.stuck(self._exchange, error)
 
     def _watch_pieces(self, now_s: float) -> None:
         """Look again when the next piece is overdue or the lease needs renewal, and at the end of its time."""
@@ -337,3 +348,10 @@ class Attempt:
 
     def _unwatch(self) -> None:
         self._orchestrator.timeouts.unwatch(self, self._limit_s)
+
+
+def _says_nothing(out: bytes) -> bool:
+    """Tell whether whole events only keep the line open: comments and blank lines."""
+    if out[0] != COMMENT and not out[:1].isspace():
+        return False
+    return all(not line.strip() or line[0] == COMMENT for line in out.splitlines())

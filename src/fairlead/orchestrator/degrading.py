@@ -72,7 +72,8 @@ class Degrading:
 
     def apply(self, call: Call, quality: float | None) -> Spared:
         """Return what holds for a call now, whose caller gave this weight to quality."""
-        is_cheaper = quality is None and self.ladder.is_given_up(Step.CHEAPER_MODEL)
+        is_choice = quality is None and self._orchestrator.fleet.stands_for_several(call.model)
+        is_cheaper = is_choice and self.ladder.is_given_up(Step.CHEAPER_MODEL)
         is_open = call.max_output_tokens is None and call.operation in _TEXT
         is_cut = is_open and self.ladder.is_given_up(Step.SHORTER_ANSWERS)
         return Spared(

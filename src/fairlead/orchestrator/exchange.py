@@ -16,22 +16,21 @@ import msgspec
 from fairlead.backends.contract import Headers
 from fairlead.dialects import make_relay, node_request
 from fairlead.dialects.contract import Call, ErrorInfo, Relay, Usage
-from fairlead.dialects.limits import limited
+from fairlead.dialects.limits import cut
 from fairlead.domain import Outcome, Shortage, Task
-from fairlead.domain.rescue import Rescue
 from fairlead.engine.decision import Decision
 from fairlead.engine.dispatch import Action, Dispatch, GiveWay, Refuse, Send, Wait
-from fairlead.engine.events import FailedOver, Hedged, RescueFailed
 from fairlead.engine.lobby import LAST_NORMAL
 from fairlead.errors import BadRequestError, Fault, NoCandidateError, OverloadedError, RoutingError
-from fairlead.load.prefix_affinity import PrefixAffinity
 from fairlead.orchestrator.attempt import TIMER_EARLY_S, Attempt
 from fairlead.orchestrator.limits import Charge, KeyLimits
+from fairlead.orchestrator.racing import Race
 from fairlead.orchestrator.reading import beyond_limit, routing_error
 from fairlead.orchestrator.reply import Reply
-from fairlead.orchestrator.rescuing import NOBODY_LEFT, Rescuer, unable_to_continue
+from fairlead.orchestrator.rescuing import Rescuer, may_be_rescued, mend
 from fairlead.orchestrator.steps import HedgeStep, RescueStep, Step
 from fairlead.orchestrator.target import Target
+from fairlead.orchestrator.telling import failed_over, learn, rescue_failed
 from fairlead.orchestrator.wishes import NO_WISHES, Wishes
 
 if TYPE_CHECKING:
@@ -39,7 +38,19 @@ if TYPE_CHECKING:
 
 LEAST_TIME_S = 0.01
 """With less time left, no further node is asked."""
-_NOBODY_ASKED = ErrorInfo(503, "no node was asked")
+
+
+class Trouble(msgspec.Struct, gc=False):
+    """How a node failed a task."""
+
+    info: ErrorInfo
+    retry_after_s: float | None = None
+    node: str = ""
+    why: str = ""
+    """Why nobody could finish the answer that broke there."""
+
+
+_NOBODY_ASKED = Trouble(ErrorInfo(503, "no node was asked"))
 
 
 class Exchange:
@@ -50,8 +61,7 @@ class Exchange:
         "_deadline_s",
         "_head",
         "_is_partial",
-        "_is_pressed",
-        "_last_error",
+        "_last",
         "_limit_s",
         "_orchestrator",
         "_timer",
@@ -71,10 +81,10 @@ class Exchange:
         "is_over",
         "is_pressed",
         "max_output_tokens",
+        "race",
         "relay",
         "reply",
         "rescuer",
-        "rival",
         "status",
         "step",
         "task",
@@ -100,10 +110,9 @@ class Exchange:
         self._limit_s = 0.0
         self._is_partial = False
         """Whether a node did a part of the work that counts although nothing whole came of it."""
-        self._is_pressed = False
         """Whether the caller reads too slowly."""
-        self._last_error: tuple[ErrorInfo, float | None] = (_NOBODY_ASKED, None)
-        """What the last node that failed said, and when it may be asked again."""
+        self._last = _NOBODY_ASKED
+        """How the last node failed."""
         self.call = call
         self.task = task
         self.dispatch = dispatch
@@ -112,8 +121,8 @@ class Exchange:
         self.decisions: list[Decision] = []
         """Who was asked; the one whose answer the caller gets stands last."""
         self.attempt: Attempt | None = None
-        self.rival: Attempt | None = None
-        """The second of two attempts at once."""
+        self.race: Race | None = None
+        """Whether a second attempt runs beside it, or will."""
         self.hedge: HedgeStep | None = None
         self.rescuer: Rescuer | None = None
         """Keeps what the caller got so far, where an answer that breaks can be finished by another node."""
@@ -195,7 +204,13 @@ class Exchange:
             return self.usage.input_tokens + self.usage.output_tokens
         if not self._is_partial:
             return None
-        return self.task.input_tokens + (0 if self.relay is None else self.relay.chunks)
+        said = 0 if self.relay is None else self.relay.chunks
+        return self.task.input_tokens + (said if self.rescuer is None else max(said, self.rescuer.said_tokens))
+
+    @property
+    def rival(self) -> Attempt | None:
+        """The second of two attempts at once."""
+        return None if self.race is None else self.race.rival
 
     @property
     def rescues(self) -> Sequence[RescueStep]:
@@ -208,7 +223,7 @@ class Exchange:
 
     def on_pressure(self, is_high: bool) -> None:
         """Take no more from the node while the caller reads too slowly."""
-        self._is_pressed = is_high
+        self.is_pressed = is_high
         if self.attempt is not None:
             self.attempt.press(is_high)
 
@@ -220,7 +235,6 @@ class Exchange:
             return  # it left, or had to give way, since this was said
         self._unwatch()
         if type(action) is GiveWay:
-            self._stop_timer()
             self._stop_attempts()
             self._follow(Wait(None))
         else:
@@ -246,8 +260,8 @@ class Exchange:
 
     def _send(self, decision: Decision) -> None:
         orchestrator = self._orchestrator
-        if self.decisions:
-            self._tell_failover(decision)
+        if self.decisions and self.fault is not None:
+            orchestrator.tell(failed_over(self, self.fault, decision, orchestrator.clock()))
         if self.step is not None and self.step.choice is not None:
             decision.models = self.step.choice
         self.decisions.append(decision)
@@ -255,13 +269,14 @@ class Exchange:
         if self.has_begun and self.rescuer is not None:
             orchestrator.lobby.began(self)  # who has part of an answer does not give way
             self.rescuer.ask(orchestrator.targets[decision.candidate.node.name])
-        attempt = self._ask(decision)
+        attempt = self.ask(decision)
         if not attempt.is_over:
             self.attempt = attempt
-        if not orchestrator.hedger.is_off and not self.has_begun and self.call.stream:
-            self._hedge_later(decision)
+        if not (orchestrator.hedger.is_off or self.has_begun or decision.is_cold) and self.call.stream:
+            delay_s = orchestrator.hedger.delay_s(decision.candidate.holder)
+            self.race = None if delay_s is None else Race(orchestrator, self, delay_s)
 
-    def _ask(self, decision: Decision) -> Attempt:
+    def ask(self, decision: Decision) -> Attempt:
         """Send the task to a node."""
         orchestrator = self._orchestrator
         candidate = decision.candidate
@@ -279,8 +294,8 @@ class Exchange:
         attempt = Attempt(orchestrator, self, decision, target, relay)
         try:
             limit = decision.max_output_tokens or self.max_output_tokens
-            if limit is not None and not self.has_begun:
-                call = limited(call, limit)
+            if limit is not None:
+                call = cut(call, limit if rescuer is None else rescuer.left_of(limit))
             request = node_request(call, target.own_names.get(model, model), dialect)
         except BadRequestError as error:  # this node's dialect cannot say it; another's may
             info = ErrorInfo(400, str(error), "invalid_request_error")
@@ -303,7 +318,7 @@ class Exchange:
             self._watch(max(self._deadline_s - self._orchestrator.clock(), 0.001))
         elif until_s > self._deadline_s - LEAST_TIME_S:
             self.dispatch.cancel(self._orchestrator.clock())
-            self._give_up(*self._last_error, self.fault)
+            self._give_up(self._last.info, self._last.retry_after_s, self.fault)
         else:
             delay_s = until_s - self._orchestrator.clock() + TIMER_EARLY_S
             self._timer = self._orchestrator.loop.call_later(delay_s, self.resume_dispatch)
@@ -334,16 +349,19 @@ class Exchange:
         self.error = error = action.error
         if isinstance(error, NoCandidateError):
             self._orchestrator.recovery.handle_routing_failure(self.task, error)
-        is_routing = self._last_error[0] is _NOBODY_ASKED or isinstance(error, OverloadedError)
+        is_routing = self._last is _NOBODY_ASKED or isinstance(error, OverloadedError)
         if action.fault is None and error is not None and is_routing:
             wait_s = error.retry_after_s if isinstance(error, NoCandidateError | OverloadedError) else None
             self._give_up(routing_error(error), wait_s)
         else:
-            self._give_up(*self._last_error, action.fault)
+            self._give_up(self._last.info, self._last.retry_after_s, action.fault)
 
     def _give_up(self, error: ErrorInfo, retry_after_s: float | None, fault: Fault | None = None) -> None:
         if self.has_begun and self.relay is not None:
             error = (self.rescuer and self.rescuer.broken) or error
+            if fault is not Fault.CANCELLED:
+                orchestrator = self._orchestrator
+                orchestrator.tell(rescue_failed(self, self._last.node, self._last.why, orchestrator.clock()))
             self.reply.write(self.relay.fail(error))
             self.reply.break_off()
         else:
@@ -362,17 +380,15 @@ class Exchange:
         """The first piece of an attempt: of the answer, or of what another node adds to it."""
         if self.has_begun:
             if self.rescuer is not None:
-                broken = self.decisions[-2 if len(self.decisions) > 1 else -1].candidate
                 to, now_s = attempt.decision.candidate, self._orchestrator.clock()
-                self._orchestrator.tell(self.rescuer.took_over(self.task.id, broken, to, now_s))
+                self._orchestrator.tell(self.rescuer.took_over(self.task.id, to, now_s))
                 self.rescuer.kept.add(first)
             self.reply.write(first)
-            if self._is_pressed:
+            if self.is_pressed:
                 attempt.press(True)
             return
-        self._stop_timer()
-        if self.rival is not None:
-            self._win(attempt)
+        if self.race is not None:
+            self.race.won_by(attempt)
         self.relay = attempt.relay
         self.status, self.answer_headers = attempt.status, attempt.answer_headers
         self.first_s = attempt.last_s
@@ -380,8 +396,9 @@ class Exchange:
         orchestrator = self._orchestrator
         if self.task.priority > LAST_NORMAL:
             orchestrator.lobby.began(self)
-        if self._may_be_rescued(attempt):
-            self.rescuer = Rescuer(self.call, attempt.decision.candidate.model.name)
+        model = attempt.decision.candidate.model.name
+        if may_be_rescued(orchestrator, self, model):
+            self.rescuer = Rescuer(self.call, model)
             self.rescuer.kept.add(first)
         self.reply.begin(self, first)
 
@@ -394,8 +411,6 @@ class Exchange:
                 self.begin(attempt, rest)
             elif rest:
                 self.reply.write(rest)
-        elif self.rival is not None:
-            self._win(attempt)
         now_s = self._orchestrator.clock()
         self.status, self.answer_headers = attempt.status, attempt.answer_headers
         self.usage = usage = relay.usage or Usage(len(self.call.body) // 4, relay.chunks, estimated=True)
@@ -410,13 +425,8 @@ class Exchange:
             True, now_s - attempt.sent_s, self.task.category, first_s, usage.input_tokens, usage.output_tokens
         )
         orchestrator = self._orchestrator
-        if first_s is not None and orchestrator.hedger.config.enabled:
-            orchestrator.hedger.observe(attempt.decision.candidate.holder, first_s)
-        if self.task.prefix and orchestrator.prefixes is not None:
-            self._learn_prefix(orchestrator.prefixes, first_s)
+        learn(orchestrator, self, first_s)
         self.dispatch.complete(outcome, now_s)
-        if orchestrator.on_answer is not None:
-            orchestrator.on_answer(attempt.decision.candidate.node.name)
         self._finish(None)
 
     def failed(self, attempt: Attempt, fault: Fault, info: ErrorInfo, retry_after_s: float | None) -> None:
@@ -425,21 +435,21 @@ class Exchange:
             return
         orchestrator = self._orchestrator
         now_s = orchestrator.clock()
-        if not attempt.has_begun and self.rescuer is not None and self._asks_otherwise(fault):
-            self.attempt = self._ask(attempt.decision)
-            return
         orchestrator.attempt_failed(self, attempt.decision, fault, info)
-        latency_s = now_s - attempt.sent_s
-        if self.rival is not None and self.dispatch.lost(attempt.decision, fault, now_s, latency_s, retry_after_s):
-            self._go_on_alone(attempt)
+        rescuer = None if attempt.has_begun else self.rescuer
+        if rescuer is not None and rescuer.ask_otherwise(fault, may_restart=self.wishes.restart):
+            self.attempt = self.ask(attempt.decision)
             return
-        self._stop_timer()
-        self._last_error = info, retry_after_s
+        latency_s = now_s - attempt.sent_s
+        if self.race is not None and self.race.lost_by(attempt, fault, now_s, latency_s, retry_after_s):
+            return
+        self._last = Trouble(info, retry_after_s, attempt.decision.candidate.node.name)
         self.status, self.answer_headers = attempt.status, attempt.answer_headers
         self.fault = fault
         self.attempt = None
         if self.has_begun:
-            action = self._mend(attempt, fault, info, now_s)
+            is_late = now_s > self._deadline_s - LEAST_TIME_S
+            action, self._last.why = mend(orchestrator, self, attempt, fault, info, is_late=is_late)
         else:
             is_final = now_s > self._deadline_s - LEAST_TIME_S
             action = self.dispatch.fail(fault, now_s, latency_s, retry_after_s, is_relayed=is_final)
@@ -452,127 +462,14 @@ class Exchange:
             attempt.stop()
             self.failed(attempt, Fault.TRANSPORT, info, None)
 
-    # -- two attempts at once
-
-    def _hedge_later(self, decision: Decision) -> None:
-        orchestrator = self._orchestrator
-        delay_s = None if decision.is_cold else orchestrator.hedger.delay_s(decision.candidate.holder)
-        if delay_s is not None:
-            self._timer = orchestrator.loop.call_later(delay_s, self._hedge, delay_s)
-
-    def _hedge(self, after_s: float) -> None:
-        """The first token is late: ask a second node, and take whose answer comes first."""
-        self._timer = None
-        orchestrator = self._orchestrator
-        first = self.attempt
-        if self.is_over or self.has_begun or first is None or self.rival is not None or orchestrator.hedger.is_off:
-            return
-        if not orchestrator.hedger.withdraw():
-            return
-        action = self.dispatch.hedge(orchestrator.clock())
-        if type(action) is not Send:
-            orchestrator.hedger.refund()
-            return
-        decision = action.decision
-        node, to_node = first.decision.candidate.node.name, decision.candidate.node.name
-        self.decisions.append(decision)
-        self.hedge = HedgeStep(node, to_node, after_s, won=False)
-        orchestrator.tell(
-            Hedged(at_s=orchestrator.clock(), task=self.task.id, node=node, to_node=to_node, after_s=after_s)
-        )
-        self.rival = first  # so that it counts as one of two while it is being sent
-        rival = self._ask(decision)
-        self.rival = None if rival.is_over else rival
-
-    def _win(self, winner: Attempt) -> None:
-        """One of two attempts speaks first: the other is stopped."""
-        loser = self.attempt if winner is self.rival else self.rival
-        if self.hedge is not None:
-            self.hedge = msgspec.structs.replace(self.hedge, won=winner is self.rival)
-        self.attempt, self.rival = winner, None
-        if loser is not None:
-            loser.stop()
-        self.dispatch.won(winner.decision, self._orchestrator.clock())
-        self.decisions.remove(winner.decision)
-        self.decisions.append(winner.decision)
-        self._orchestrator.lease_released()
-
-    def _go_on_alone(self, failed: Attempt) -> None:
-        other = self.rival if failed is self.attempt else self.attempt
-        self.attempt, self.rival = other, None
-        if other is not None:
-            self.relay = other.relay
-            self.decisions.remove(other.decision)
-            self.decisions.append(other.decision)
-        self._orchestrator.lease_released()
-
-    # -- an answer that broke
-
-    def _may_be_rescued(self, attempt: Attempt) -> bool:
-        who = self._rescuers()
-        if who is Rescue.NONE:
-            return False
-        fleet = self._orchestrator.fleet
-        name = attempt.decision.candidate.model.name if who is Rescue.SAME_MODEL else self.task.model
-        return len(fleet.lineup(name).nodes) > 1
-
-    def _rescuers(self) -> Rescue:
-        wish = self.wishes.rescue
-        return self._orchestrator.rescue if wish is None else wish
-
-    def _asks_otherwise(self, fault: Fault) -> bool:
-        return self.rescuer is not None and self.rescuer.ask_otherwise(fault, may_restart=self.wishes.restart)
-
-    def _mend(self, attempt: Attempt, fault: Fault, info: ErrorInfo, now_s: float) -> Action:
-        """Find another node that finishes the answer; where nobody can, the caller is told that it broke."""
-        latency_s, rescuer = now_s - attempt.sent_s, self.rescuer
-        if rescuer is None:
-            why: str | None = "rescue is off, or no other node has the model"
-        else:
-            rescuer.broke(attempt, info)
-            why = rescuer.why_not(fault)
-        if why is None:
-            unable = unable_to_continue(self.call, self._orchestrator.targets)
-            action = self.dispatch.rescue(fault, now_s, latency_s, self._rescuers(), unable)
-            if type(action) is not Refuse:
-                return action
-            why = NOBODY_LEFT
-        else:
-            action = self.dispatch.fail(fault, now_s, latency_s, is_relayed=True)
-        node = attempt.decision.candidate.node.name
-        self._orchestrator.tell(RescueFailed(at_s=now_s, task=self.task.id, node=node, why=why))
-        return action
-
     # -- inside
 
-    def _tell_failover(self, decision: Decision) -> None:
-        """Tell who takes over from the node that failed the task."""
-        before, to = self.decisions[-1].candidate, decision.candidate
-        if self.fault is not None:
-            self._orchestrator.tell(
-                FailedOver(
-                    at_s=self._orchestrator.clock(),
-                    task=self.task.id,
-                    node=before.node.name,
-                    fault=self.fault.value,
-                    to_node=to.node.name,
-                    to_model=to.model.name,
-                )
-            )
-
-    def _learn_prefix(self, prefixes: PrefixAffinity, first_token_s: float | None) -> None:
-        """Tell what the node really held of the prompt, and how fast it read the rest."""
-        choice, usage = self.decisions[-1].choice, self.usage
-        if first_token_s is not None:
-            prefixes.record_first_token(max(self.task.input_tokens - choice.promised_tokens, 0), first_token_s)
-        if usage is not None and usage.cached_tokens is not None:
-            prefixes.record_hit(choice.picked.holder, usage.cached_tokens, choice.promised_tokens)
-
     def _stop_attempts(self) -> None:
-        for attempt in (self.attempt, self.rival):
-            if attempt is not None:
-                attempt.stop()
-        self.attempt = self.rival = None
+        if self.race is not None:
+            self.race.stop()
+        if self.attempt is not None:
+            self.attempt.stop()
+            self.attempt = None
 
     def _finish(self, fault: Fault | None) -> None:
         self.is_over = True

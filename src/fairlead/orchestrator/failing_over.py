@@ -19,6 +19,7 @@ from fairlead.health import Circuit
 from fairlead.health.failover import choose_targets
 from fairlead.orchestrator.attempt import Attempt
 from fairlead.orchestrator.exchange import Exchange
+from fairlead.orchestrator.rescuing import rescuers_of
 
 if TYPE_CHECKING:
     from fairlead.orchestrator.orchestrator import ModelOrchestrator
@@ -114,8 +115,7 @@ def may_move(orchestrator: "ModelOrchestrator", work: Work) -> bool:
         rescuer = exchange.rescuer
         if rescuer is None or rescuer.kept.why_not is not None:
             return False
-        wish = exchange.wishes.rescue
-        if (orchestrator.rescue if wish is None else wish) is not Rescue.ANY_MODEL:
+        if rescuers_of(orchestrator, exchange) is not Rescue.ANY_MODEL:
             name = candidate.model.name
     return not orchestrator.fleet.lineup(name).nodes <= {candidate.node.name}
 

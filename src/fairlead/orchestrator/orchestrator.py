@@ -254,6 +254,8 @@ class ModelOrchestrator(Membership):
         if not self.degrading.is_quiet:
             spared = self.degrading.apply(call, wishes.quality if task is None else task.quality)
             wishes = msgspec.structs.replace(wishes, quality=spared.quality)
+            if task is not None:
+                task = msgspec.structs.replace(task, quality=spared.quality)
         task = task or self.task_of(call, wishes)
         if wishes.strategy is not None and isinstance(wishes.strategy, Explores):
             wishes.strategy.explore(is_on=self.explores)
@@ -386,10 +388,14 @@ class ModelOrchestrator(Membership):
             try:
                 exchange.act(action)
             except Exception as error:  # noqa: BLE001 - one that cannot go on keeps nobody else from it
-                self.loop.call_exception_handler({"message": "an exchange could not go on", "exception": error})
-                exchange.stop(BROKEN)
+                self.stuck(exchange, error)
         if self.lobby.told:
             self.tell_others()
+
+    def stuck(self, exchange: Exchange, error: Exception) -> None:
+        """End an exchange that cannot go on: nobody else must suffer from it."""
+        self.loop.call_exception_handler({"message": "an exchange could not go on", "exception": error})
+        exchange.stop(BROKEN)
 
     def _sweep(self) -> None:
         self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)

@@ -8,7 +8,7 @@ import msgspec
 
 from fairlead.dialects import decode
 from fairlead.dialects.answer_text import AnswerReader, ToolUse
-from fairlead.dialects.contract import Call, Dialect, ErrorInfo, Operation, Usage
+from fairlead.dialects.contract import Call, Dialect, ErrorInfo, Operation, ProviderError, Usage
 from fairlead.dialects.said import read_all_said
 from fairlead.domain import TaskCategory
 from fairlead.errors import FairleadError, TaskFailedError
@@ -83,10 +83,20 @@ class Collected:
                     self._texts.clear()
                 if said.text:
                     self._texts.append(said.text)
-                    if self._on_text is not None:
-                        self._on_text(said.text)
+                    self._tell(said.text)
+        except ProviderError as error:
+            self._fail(self._failed(error.info))
         except FairleadError as error:
-            self._fail(TaskFailedError(f"the answer cannot be read: {error}", 502))
+            self._fail(self._failed(ErrorInfo(502, f"the answer cannot be read: {error}")))
+
+    def _tell(self, text: str) -> None:
+        """Give a piece to the caller's own function; what that raises is the caller's, and ends the task."""
+        if self._on_text is not None:
+            try:
+                self._on_text(text)
+            except Exception as error:  # noqa: BLE001
+                self._on_text = None
+                self._fail(error)
 
     def end(self) -> None:
         """The answer is complete; its figures are known once the exchange is over."""
@@ -95,15 +105,17 @@ class Collected:
 
     def break_off(self) -> None:
         """The answer broke, and nobody could finish it."""
-        broken = self._exchange.rescuer if self._exchange is not None else None
-        info = broken.broken if broken is not None else None
-        message = "the answer broke off" if info is None else f"the answer broke off: {info.message}"
-        self._fail(TaskFailedError(message, 502))
+        self._fail(self._failed(ErrorInfo(502, "the answer broke off")))
 
     def refuse(self, exchange: "Exchange", error: ErrorInfo, retry_after_s: float | None) -> None:
         """Nobody could answer."""
+        self._exchange = exchange
+        self._fail(self._failed(error, retry_after_s))
+
+    def _failed(self, error: ErrorInfo, retry_after_s: float | None = None) -> TaskFailedError:
         code = None if error.code is None else str(error.code)
-        self._fail(TaskFailedError(error.message, error.status, code, retry_after_s, exchange.task.id))
+        task_id = "" if self._exchange is None else self._exchange.task.id
+        return TaskFailedError(error.message, error.status, code, retry_after_s, task_id)
 
     def _finish(self, exchange: "Exchange") -> None:
         if self.done.done():
@@ -129,6 +141,6 @@ class Collected:
             )
         )
 
-    def _fail(self, error: TaskFailedError) -> None:
+    def _fail(self, error: Exception) -> None:
         if not self.done.done():
             self.done.set_exception(error)

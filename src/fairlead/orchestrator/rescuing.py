@@ -6,14 +6,16 @@ it says something else                    the caller is told, if it asked for th
 """
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from fairlead.dialects.continued_relay import ContinuedRelay, RescueMode
 from fairlead.dialects.continuing import can_continue, continued
 from fairlead.dialects.contract import Call, ErrorInfo, Operation, Relay
-from fairlead.dialects.kept import KeptAnswer
-from fairlead.domain.rescue import Continuation
+from fairlead.dialects.kept import NEVER_KEPT, KeptAnswer
+from fairlead.domain.rescue import Continuation, Rescue
+from fairlead.engine.dispatch import Action
 from fairlead.engine.events import Rescued
 from fairlead.engine.faults import TREATMENTS
 from fairlead.errors import BadRequestError, Fault
@@ -22,10 +24,13 @@ from fairlead.orchestrator.steps import RescueStep
 from fairlead.orchestrator.target import Target
 from fairlead.routing.candidate import Candidate
 
+if TYPE_CHECKING:
+    from fairlead.orchestrator.exchange import Exchange
+    from fairlead.orchestrator.orchestrator import ModelOrchestrator
+
 _REJECTIONS = (Fault.CALLER, Fault.UNSUPPORTED, Fault.NOT_FOUND)
 """What a node that cannot go on from an assistant's words says of them."""
 _CANNOT = (None, Continuation.NONE)
-NOBODY_LEFT = "nobody else could finish it"
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -40,16 +45,17 @@ class Plan(msgspec.Struct, frozen=True):
 class Rescuer:
     """Keeps what the caller has of one answer, and lets other nodes finish it."""
 
-    __slots__ = ("_first_model", "_said_tokens", "broken", "call", "kept", "plan", "steps")
+    __slots__ = ("_broken_on", "_first_model", "broken", "call", "kept", "plan", "said_tokens", "steps")
 
     def __init__(self, call: Call, first_model: str) -> None:
         self.call = call
         self.kept = KeptAnswer(call)
         self._first_model = first_model
-        self._said_tokens = 0
+        self.said_tokens = 0
         """Of the answer, those that the caller has from attempts that broke."""
         self.plan: Plan | None = None
         """How the attempt under way goes on; None while the answer is the first node's own."""
+        self._broken_on: Candidate | None = None
         self.broken: ErrorInfo | None = None
         """What broke the answer first: what came of trying to mend it hides nothing."""
         self.steps: list[RescueStep] = []
@@ -65,8 +71,9 @@ class Rescuer:
         if self.broken is None:
             self.broken = info
         if attempt.has_begun:
+            self._broken_on = attempt.decision.candidate
             is_further = self.plan is not None and self.plan.mode is RescueMode.CONTINUE
-            self._said_tokens = attempt.relay.chunks + (self._said_tokens if is_further else 0)
+            self.said_tokens = attempt.relay.chunks + (self.said_tokens if is_further else 0)
 
     def ask(self, target: Target) -> None:
         """Plan how a node finishes the answer: it goes on from the text where it is known to, else says it again."""
@@ -79,7 +86,7 @@ class Rescuer:
             return
         try:
             if can_continue(call, how):
-                asked = continued(call, text, how, self._said_tokens)
+                asked = continued(call, text, how, self.said_tokens)
                 self.plan = Plan(target, RescueMode.CONTINUE, asked)
         except BadRequestError:  # it was sent as it stands, but nothing can be added to it
             return
@@ -93,7 +100,7 @@ class Rescuer:
         if plan is None:
             return False
         if plan.mode is RescueMode.CONTINUE and (fault in _REJECTIONS or fault is Fault.DIVERGED):
-            if fault in _REJECTIONS:
+            if fault in _REJECTIONS and self.call.operation is Operation.CHAT:
                 plan.target.continuation = Continuation.NONE
             self.plan = Plan(plan.target, RescueMode.SPLICE, self.call)
         elif plan.mode is not RescueMode.RESTART and fault is Fault.DIVERGED and may_restart:
@@ -110,12 +117,19 @@ class Rescuer:
         note: dict[str, object] = {"node": to.node.name}
         if to.model.name != self._first_model:
             note["model"] = to.model.name
-        return ContinuedRelay(inner, self.kept, plan.mode, note, said_tokens=self._said_tokens)
+        return ContinuedRelay(inner, self.kept, plan.mode, note, said_tokens=self.said_tokens)
 
-    def took_over(self, task: str, broken: Candidate, to: Candidate, now_s: float) -> Rescued:
+    def left_of(self, limit: int) -> int:
+        """Return what is left of a limit of tokens for the node that is asked now."""
+        if self.plan is None or self.plan.mode is not RescueMode.CONTINUE:
+            return limit
+        return max(limit - self.said_tokens, 1)
+
+    def took_over(self, task: str, to: Candidate, now_s: float) -> Rescued:
         """Note that another node goes on now."""
         how = RescueMode.SPLICE.value if self.plan is None else self.plan.mode.value
-        size, names = len(self.kept.text.encode()), (broken.node.name, to.node.name, to.model.name)
+        size, names = len(self.kept.text.encode()), ((self._broken_on or to).node.name, to.node.name, to.model.name)
+        self.broken = None  # mended: what breaks from here on is told of by itself
         self.steps.append(RescueStep(*names, how, size))
         return Rescued(
             at_s=now_s, task=task, node=names[0], to_node=names[1], to_model=names[2], how=how, kept_bytes=size
@@ -124,6 +138,46 @@ class Rescuer:
 
 def unable_to_continue(call: Call, targets: Mapping[str, Target]) -> frozenset[str]:
     """Return the nodes that would have to say the whole answer again."""
-    if call.operation is Operation.COMPLETION and can_continue(call, Continuation.NONE):
-        return frozenset()
+    try:
+        if call.operation is Operation.COMPLETION and can_continue(call, Continuation.NONE):
+            return frozenset()
+    except BadRequestError:  # it was sent as it stands, but nothing can be added to it
+        pass
     return frozenset(name for name, target in targets.items() if target.continuation in _CANNOT)
+
+
+def rescuers_of(orchestrator: "ModelOrchestrator", exchange: "Exchange") -> Rescue:
+    """Return who may finish the answer: as its caller wishes, else as configured."""
+    wish = exchange.wishes.rescue
+    return orchestrator.rescue if wish is None else wish
+
+
+def may_be_rescued(orchestrator: "ModelOrchestrator", exchange: "Exchange", model: str) -> bool:
+    """Tell whether it is worth keeping an answer that begins: another node may be there that could finish it."""
+    who, fleet = rescuers_of(orchestrator, exchange), orchestrator.fleet
+    if who is Rescue.NONE or not NEVER_KEPT.isdisjoint(exchange.call.needs):
+        return False
+    return len(fleet.nodes if who is Rescue.ANY_MODEL else fleet.models.get(model, ())) > 1
+
+
+def mend(
+    orchestrator: "ModelOrchestrator",
+    exchange: "Exchange",
+    attempt: Attempt,
+    fault: Fault,
+    info: ErrorInfo,
+    *,
+    is_late: bool,
+) -> tuple[Action, str]:
+    """Find another node that finishes an answer that broke; returns what is to be done, and why nobody can."""
+    now_s, rescuer = orchestrator.clock(), exchange.rescuer
+    latency_s, why = now_s - attempt.sent_s, "rescue is off, or no other node has the model"
+    if rescuer is not None:
+        rescuer.broke(attempt, info)
+        why = rescuer.why_not(fault) or ""
+    if is_late:
+        why = "its time is over"
+    if why:
+        return exchange.dispatch.fail(fault, now_s, latency_s, is_relayed=True), why
+    unable = unable_to_continue(exchange.call, orchestrator.targets)
+    return exchange.dispatch.rescue(fault, now_s, latency_s, rescuers_of(orchestrator, exchange), unable), ""

@@ -52,9 +52,9 @@ class Timeouts:
     def unwatch(self, watched: Watched, duration_s: float) -> None:
         """Forget about it, whether or not its time is over."""
         queue = self._queues.get(duration_s)
-        if queue is not None:
-            queue.pop(watched, None)
-        elif (timer := self._unusual.pop(watched, None)) is not None:
+        if queue is not None and queue.pop(watched, None) is not None:
+            return
+        if (timer := self._unusual.pop(watched, None)) is not None:
             timer.cancel()
 
     def stop(self) -> None:
@@ -83,4 +83,7 @@ class Timeouts:
         is_busy = any(self._queues.values())
         self._ticker = self._loop.call_later(TICK_S, self._tick) if is_busy else None
         for watched in due:
-            watched.on_due()
+            try:
+                watched.on_due()
+            except Exception as error:  # noqa: BLE001 - one that cannot go on keeps nobody else from it
+                self._loop.call_exception_handler({"message": "a limit on waiting", "exception": error})
