@@ -6,6 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SETUP  := $(VENV)/.ready
 ARGS   ?=
+SIDES  := -q -n 2 --dist loadfile
 
 .PHONY: help demo serve test lint bench bench-peers soak clean
 
@@ -40,10 +41,10 @@ lint: $(SETUP)
 test: lint
 	@$(BIN)/python -m fairlead.local > /dev/null || echo "the tests with a real model will be skipped"
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest -m 'not soak and not heavy' $(ARGS) || test $$? -eq 5
+	@$(BIN)/coverage run -m pytest $(SIDES) -m 'not soak and not heavy' $(ARGS) || test $$? -eq 5
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
-	@$(BIN)/python -m pytest -m 'heavy and not soak' $(ARGS) || test $$? -eq 5
+	@$(BIN)/python -m pytest $(SIDES) -m 'heavy and not soak' $(ARGS) || test $$? -eq 5
 
 bench: $(SETUP)
 	@$(BIN)/python bench $(ARGS)
