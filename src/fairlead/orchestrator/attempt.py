@@ -12,12 +12,12 @@ from fairlead.dialects.continued_relay import DivergedError
 from fairlead.dialects.contract import ErrorInfo, NodeRequest, Operation, ProviderError, Relay
 from fairlead.engine.decision import Decision
 from fairlead.errors import Fault, MalformedAnswerError
+from fairlead.orchestrator.owner import Owner
 from fairlead.orchestrator.reading import fault_in_stream, read_retry_after
 from fairlead.orchestrator.target import CallTimeouts, Target
 
 if TYPE_CHECKING:
     from fairlead.orchestrator.exchange import Exchange
-    from fairlead.orchestrator.orchestrator import ModelOrchestrator
 
 MAX_WHOLE_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 1024 * 1024
@@ -62,7 +62,7 @@ class Attempt:
 
     def __init__(
         self,
-        orchestrator: "ModelOrchestrator",
+        orchestrator: Owner,
         exchange: "Exchange",
         decision: Decision,
         target: Target,

@@ -9,7 +9,6 @@ attempts. The load is released when the answer ends, breaks, or its caller goes 
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -24,6 +23,7 @@ from fairlead.engine.lobby import LAST_NORMAL
 from fairlead.errors import BadRequestError, Fault, NoCandidateError, OverloadedError, RoutingError
 from fairlead.orchestrator.attempt import TIMER_EARLY_S, Attempt
 from fairlead.orchestrator.limits import Charge, KeyLimits
+from fairlead.orchestrator.owner import Owner
 from fairlead.orchestrator.racing import Race
 from fairlead.orchestrator.reading import beyond_limit, routing_error
 from fairlead.orchestrator.reply import Reply
@@ -32,9 +32,6 @@ from fairlead.orchestrator.steps import HedgeStep, RescueStep, Step
 from fairlead.orchestrator.target import Target
 from fairlead.orchestrator.telling import failed_over, learn, rescue_failed
 from fairlead.orchestrator.wishes import NO_WISHES, Wishes
-
-if TYPE_CHECKING:
-    from fairlead.orchestrator.orchestrator import ModelOrchestrator
 
 LEAST_TIME_S = 0.01
 """With less time left, no further node is asked."""
@@ -94,7 +91,7 @@ class Exchange:
 
     def __init__(
         self,
-        orchestrator: "ModelOrchestrator",
+        orchestrator: Owner,
         call: Call,
         task: Task,
         dispatch: Dispatch,

@@ -33,6 +33,7 @@ from fairlead.health.config import DegradationConfig, HedgingConfig
 from fairlead.orchestrator.degrading import Degrading
 from fairlead.orchestrator.exchange import Exchange
 from fairlead.orchestrator.membership import Membership
+from fairlead.orchestrator.owner import Owner
 from fairlead.orchestrator.processing import Collected, OnText, Prompt, TaskResult, call_of
 from fairlead.orchestrator.recovery import Recovery
 from fairlead.orchestrator.reply import Reply
@@ -439,3 +440,8 @@ def _is_loop_running() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def _conforms(orchestrator: ModelOrchestrator) -> Owner:
+    """Let the type checker prove that an orchestrator can own exchanges."""
+    return orchestrator

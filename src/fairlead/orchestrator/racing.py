@@ -9,11 +9,11 @@ from fairlead.engine.dispatch import Send
 from fairlead.engine.events import Hedged
 from fairlead.errors import Fault
 from fairlead.orchestrator.attempt import Attempt
+from fairlead.orchestrator.owner import Owner
 from fairlead.orchestrator.steps import HedgeStep
 
 if TYPE_CHECKING:
     from fairlead.orchestrator.exchange import Exchange
-    from fairlead.orchestrator.orchestrator import ModelOrchestrator
 
 
 class Race:
@@ -21,7 +21,7 @@ class Race:
 
     __slots__ = ("_exchange", "_orchestrator", "_timer", "rival")
 
-    def __init__(self, orchestrator: "ModelOrchestrator", exchange: "Exchange", delay_s: float) -> None:
+    def __init__(self, orchestrator: Owner, exchange: "Exchange", delay_s: float) -> None:
         """Begin it in `delay_s`, unless it is called off before."""
         self._orchestrator = orchestrator
         self._exchange = exchange

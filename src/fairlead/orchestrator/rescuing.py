@@ -20,13 +20,13 @@ from fairlead.engine.events import Rescued
 from fairlead.engine.faults import TREATMENTS
 from fairlead.errors import BadRequestError, Fault
 from fairlead.orchestrator.attempt import Attempt
+from fairlead.orchestrator.owner import Owner
 from fairlead.orchestrator.steps import RescueStep
 from fairlead.orchestrator.target import Target
 from fairlead.routing.candidate import Candidate
 
 if TYPE_CHECKING:
     from fairlead.orchestrator.exchange import Exchange
-    from fairlead.orchestrator.orchestrator import ModelOrchestrator
 
 _REJECTIONS = (Fault.CALLER, Fault.UNSUPPORTED, Fault.NOT_FOUND)
 """What a node that cannot go on from an assistant's words says of them."""
@@ -146,13 +146,13 @@ def unable_to_continue(call: Call, targets: Mapping[str, Target]) -> frozenset[s
     return frozenset(name for name, target in targets.items() if target.continuation in _CANNOT)
 
 
-def rescuers_of(orchestrator: "ModelOrchestrator", exchange: "Exchange") -> Rescue:
+def rescuers_of(orchestrator: Owner, exchange: "Exchange") -> Rescue:
     """Return who may finish the answer: as its caller wishes, else as configured."""
     wish = exchange.wishes.rescue
     return orchestrator.rescue if wish is None else wish
 
 
-def may_be_rescued(orchestrator: "ModelOrchestrator", exchange: "Exchange", model: str) -> bool:
+def may_be_rescued(orchestrator: Owner, exchange: "Exchange", model: str) -> bool:
     """Tell whether it is worth keeping an answer that begins: another node may be there that could finish it."""
     who, fleet = rescuers_of(orchestrator, exchange), orchestrator.fleet
     if who is Rescue.NONE or not NEVER_KEPT.isdisjoint(exchange.call.needs):
@@ -161,7 +161,7 @@ def may_be_rescued(orchestrator: "ModelOrchestrator", exchange: "Exchange", mode
 
 
 def mend(
-    orchestrator: "ModelOrchestrator",
+    orchestrator: Owner,
     exchange: "Exchange",
     attempt: Attempt,
     fault: Fault,

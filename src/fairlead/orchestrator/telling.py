@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 from fairlead.engine.decision import Decision
 from fairlead.engine.events import FailedOver, RescueFailed
 from fairlead.errors import Fault
+from fairlead.orchestrator.owner import Owner
 
 if TYPE_CHECKING:
     from fairlead.orchestrator.exchange import Exchange
-    from fairlead.orchestrator.orchestrator import ModelOrchestrator
 
 NOBODY_LEFT = "nobody else could finish it"
 
@@ -31,7 +31,7 @@ def rescue_failed(exchange: "Exchange", node: str, why: str, now_s: float) -> Re
     return RescueFailed(at_s=now_s, task=exchange.task.id, node=node, why=why or NOBODY_LEFT)
 
 
-def learn(orchestrator: "ModelOrchestrator", exchange: "Exchange", first_token_s: float | None) -> None:
+def learn(orchestrator: Owner, exchange: "Exchange", first_token_s: float | None) -> None:
     """Let an answer teach how soon a node speaks, what it held of the prompt, and that it is there."""
     choice, usage = exchange.decisions[-1].choice, exchange.usage
     candidate, prefixes = choice.picked, orchestrator.prefixes
