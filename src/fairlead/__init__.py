@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from fairlead.orchestrator.processing import TaskResult
     from fairlead.orchestrator.target import Target, http_target
     from fairlead.orchestrator.wishes import Wishes
+    from fairlead.telemetry.metrics import MetricsCollector
 
 __version__ = "0.1.0"
 
@@ -84,6 +85,7 @@ __all__ = [
     "LoadBalancerConfig",
     "LoadDistribution",
     "LoadStrategy",
+    "MetricsCollector",
     "Model",
     "ModelChain",
     "ModelMetrics",
@@ -130,6 +132,7 @@ __all__ = [
 _LATER = {
     "LoadBalancer": "fairlead.balancing",
     "LoadBalancerConfig": "fairlead.balancing",
+    "MetricsCollector": "fairlead.telemetry.metrics",
     "ModelOrchestrator": "fairlead.orchestrator.orchestrator",
     "Target": "fairlead.orchestrator.target",
     "TaskResult": "fairlead.orchestrator.processing",

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from fairlead.admission.config import QueueConfig
 from fairlead.config import Capacity
 from fairlead.gateway import RunningGateway
-from fairlead.telemetry.metrics import Metrics
+from fairlead.telemetry.metrics import MetricsCollector
 from fairlead.telemetry.prometheus import exposition
 from fairlead.testing.provider import FakeProvider, Fate, Reply
 
@@ -34,7 +34,9 @@ async def scraped(running: RunningGateway) -> Samples:
 def written(running: RunningGateway) -> Samples:
     """Return what is written with the queue's state."""
     orchestrator = running.orchestrator
-    return read(exposition(Metrics(), orchestrator.fleet, None, orchestrator.lobby.queue.state(orchestrator.clock())))
+    return read(
+        exposition(MetricsCollector(), orchestrator.fleet, None, orchestrator.lobby.queue.state(orchestrator.clock()))
+    )
 
 
 @asynccontextmanager
@@ -72,7 +74,7 @@ def test_what_is_leased_of_each_node() -> None:
             assert ("fairlead_capacity", "a", "tokens") not in samples, "what is not known is not told"
             assert 0 < samples["fairlead_warmth", "a"] <= 1
             assert samples["fairlead_leases_expired_total",] == 0
-        assert read(exposition(Metrics(), running.orchestrator.fleet))["fairlead_leased_share", "a"] == 0
+        assert read(exposition(MetricsCollector(), running.orchestrator.fleet))["fairlead_leased_share", "a"] == 0
 
     run(main())
 
@@ -142,7 +144,7 @@ def test_who_might_not_wait() -> None:
 def test_without_a_queue_nothing_is_said_of_one() -> None:
     async def main() -> None:
         async with FakeProvider() as provider, gateway(node(provider, poll=False)) as running:
-            samples = read(exposition(Metrics(), running.orchestrator.fleet))
+            samples = read(exposition(MetricsCollector(), running.orchestrator.fleet))
             assert not any(name[0].startswith(("fairlead_wait", "fairlead_queue")) for name in samples)
             assert ("fairlead_leased_share", "a") in samples
 

@@ -12,7 +12,7 @@ from fairlead.domain.health import HealthReport, SystemHealth, Verdict
 from fairlead.engine import events as e
 from fairlead.engine.fleet import Fleet
 from fairlead.routing import make_strategy
-from fairlead.telemetry.metrics import Metrics
+from fairlead.telemetry.metrics import MetricsCollector
 from fairlead.telemetry.prometheus import exposition
 from fairlead.telemetry.recorder import Recorder
 
@@ -37,7 +37,9 @@ def fleet() -> Fleet:
     return fleet
 
 
-def samples(metrics: Metrics, health: SystemHealth | None = None, step: int = 0) -> dict[str, Counter[tuple[str, ...]]]:
+def samples(
+    metrics: MetricsCollector, health: SystemHealth | None = None, step: int = 0
+) -> dict[str, Counter[tuple[str, ...]]]:
     found: dict[str, Counter[tuple[str, ...]]] = {}
     text = exposition(metrics, fleet(), health=health, degradation_step=step).decode()
     for family in text_string_to_metric_families(text):
@@ -49,7 +51,7 @@ def samples(metrics: Metrics, health: SystemHealth | None = None, step: int = 0)
 
 
 def test_troubles_are_counted_under_labels_from_closed_lists() -> None:
-    metrics = Metrics()
+    metrics = MetricsCollector()
     for event in TROUBLES:
         metrics.on_event(event)
     metrics.hedges[True] += 1
@@ -72,13 +74,13 @@ def test_each_node_has_one_verdict_that_holds() -> None:
         "gpu-2": HealthReport(node="gpu-2", verdict=Verdict.HEALTHY),
     }
     health = SystemHealth(at_s=1.0, nodes=nodes, capacity_share=0.5, utilization=0.25, pressure=0.75)
-    found = samples(Metrics(), health, 2)
+    found = samples(MetricsCollector(), health, 2)
     held = {labels for labels, value in found["fairlead_node_health"].items() if value}
     assert held == {("gpu-1", "ejected"), ("gpu-2", "healthy")}
     assert len(found["fairlead_node_health"]) == 2 * len(Verdict)
     assert found["fairlead_degradation_step"][()] == 2
     assert found["fairlead_pressure"][()] == 0.75
-    assert "fairlead_node_health" not in samples(Metrics())
+    assert "fairlead_node_health" not in samples(MetricsCollector())
 
 
 def test_the_programs_log_tells_what_befell_nodes_and_no_storm_of_tasks(caplog: pytest.LogCaptureFixture) -> None:

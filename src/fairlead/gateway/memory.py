@@ -12,7 +12,7 @@ from fairlead.engine.fleet import Fleet
 from fairlead.engine.memory import DOCUMENTS, recall, remember
 from fairlead.errors import FairleadError
 from fairlead.persistence.store import StateStore
-from fairlead.telemetry.metrics import Metrics
+from fairlead.telemetry.metrics import MetricsCollector
 
 logger = logging.getLogger("fairlead")
 SAVE_EACH_S = 0.5
@@ -32,7 +32,7 @@ def open_store(config: Config) -> StateStore | None:
 class Memory:
     """Carries what a fleet learnt between the fleet and a store."""
 
-    def __init__(self, store: StateStore, fleet: Fleet, metrics: Metrics) -> None:
+    def __init__(self, store: StateStore, fleet: Fleet, metrics: MetricsCollector) -> None:
         self._store = store
         self._fleet = fleet
         self._metrics = metrics

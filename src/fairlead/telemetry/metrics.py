@@ -47,7 +47,7 @@ class PairMetrics:
         self.output_tokens = 0
 
 
-class Metrics:
+class MetricsCollector:
     """All counts of one gateway. Labels come from the configuration and from closed lists, so they are bounded."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from fairlead.domain.health import SystemHealth, Verdict
 from fairlead.engine.fleet import Fleet
 from fairlead.persistence.rows import StoreCounters
 from fairlead.routing.engine import RoutingEngine
-from fairlead.telemetry.metrics import LATENCY_BOUNDS_S, Histogram, Metrics
+from fairlead.telemetry.metrics import LATENCY_BOUNDS_S, Histogram, MetricsCollector
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 _HELD = ("slots", "tokens", "memory_bytes", "gpu_memory_bytes")
@@ -22,7 +22,7 @@ _CIRCUIT_LEVELS = {"closed": 0, "half_open": 1, "open": 2}
 class _Collector(Collector):
     def __init__(
         self,
-        metrics: Metrics,
+        metrics: MetricsCollector,
         fleet: Fleet,
         state: StoreCounters | None,
         queue: QueueState | None,
@@ -99,7 +99,7 @@ class _Collector(Collector):
         yield circuit
 
 
-def _troubles(metrics: Metrics) -> Iterable[Metric]:
+def _troubles(metrics: MetricsCollector) -> Iterable[Metric]:
     """Yield what was done about nodes and answers that failed. Won or lost is told of a hedge, not both of one task."""
     failovers = CounterMetricFamily("fairlead_failovers", "Tasks sent to another node", labels=["node", "fault"])
     for pair, count in metrics.failovers.items():
@@ -205,7 +205,7 @@ def _kept(state: StoreCounters) -> Iterable[Metric]:
 
 
 def exposition(
-    metrics: Metrics,
+    metrics: MetricsCollector,
     fleet: Fleet,
     state: StoreCounters | None = None,
     queue: QueueState | None = None,

@@ -13,7 +13,7 @@ from fairlead.persistence.rows import DecisionRow, FeedbackRow, StoreCounters, S
 from fairlead.telemetry.decision_log import DecisionLog, DecisionRecord, Failure, Feedback, from_store, to_row
 from fairlead.telemetry.event_log import EventLog
 from fairlead.telemetry.event_words import WORDS, Severity
-from fairlead.telemetry.metrics import Metrics
+from fairlead.telemetry.metrics import MetricsCollector
 
 logger = logging.getLogger("fairlead")
 _LEVELS = {
@@ -59,7 +59,7 @@ class Recorder:
     """The watcher of a gateway's exchanges; with a store, they are logged there too."""
 
     def __init__(self, store: DecisionStore | None = None) -> None:
-        self.metrics = Metrics()
+        self.metrics = MetricsCollector()
         self.decisions = DecisionLog()
         self.events = EventLog(wall_s())
         self._store = store
