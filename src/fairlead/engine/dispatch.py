@@ -362,7 +362,7 @@ class Dispatch:
                     self.task, now_s, self.attempts + 1, others, self._min_context, self._strategy, only
                 )
             except NoCandidateError as error:
-                nobody = error
+                nobody = error.with_traceback(None)  # which would keep this very frame for the garbage collector
             except RoutingError as error:
                 return self._refuse(fault, error)
             else:

@@ -157,7 +157,7 @@ class Fleet(Readiness):
             try:
                 models = self._rank(task, lineup.models, now_s, attempt) if len(lineup.models) > 1 else None
             except NoCandidateError as error:
-                unmet = unmet or error
+                unmet = unmet or error.with_traceback(None)
                 continue
             tiers = [lineup.pool] if models is None else [lineup.tier(tier) for tier in models.tiers]
             for tier in tiers:

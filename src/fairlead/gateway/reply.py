@@ -57,7 +57,7 @@ class HttpReply:
 
     def end(self) -> None:
         """End a streamed answer well."""
-        exchange = self._exchange
+        exchange, self._exchange = self._exchange, None
         if exchange is None or not exchange.rescues:
             self._responder.end()
         else:
@@ -66,6 +66,7 @@ class HttpReply:
 
     def break_off(self) -> None:
         """End a streamed answer that broke."""
+        self._exchange = None
         self._responder.break_off()
 
     def refuse(self, exchange: Exchange, error: ErrorInfo, retry_after_s: float | None) -> None:

@@ -475,6 +475,7 @@ class Exchange:
             self._charged.settle(self.used_tokens or 0)
         self._unwatch()
         self._stop_timer()
+        self.race = None  # it knows this exchange: nothing may be left for the garbage collector to find
         self.ended_s = self._orchestrator.clock()
         self._orchestrator.finished(self)
 

@@ -100,8 +100,9 @@ class Collected:
 
     def end(self) -> None:
         """The answer is complete; its figures are known once the exchange is over."""
-        if self._exchange is not None:
-            self._exchange.when_over(self._finish)
+        exchange, self._exchange = self._exchange, None  # neither is to keep the other for the garbage collector
+        if exchange is not None:
+            exchange.when_over(self._finish)
 
     def break_off(self) -> None:
         """The answer broke, and nobody could finish it."""
@@ -142,5 +143,6 @@ class Collected:
         )
 
     def _fail(self, error: Exception) -> None:
+        self._exchange = None
         if not self.done.done():
             self.done.set_exception(error)
