@@ -234,6 +234,8 @@ class Exchange:
         if type(action) is GiveWay:
             self._stop_attempts()
             self._follow(Wait(None))
+        elif type(action) is Send and self._orchestrator.clock() > self._deadline_s - LEAST_TIME_S:
+            self.on_due()  # its turn comes too late
         else:
             self._perform(action)
 
@@ -356,6 +358,7 @@ class Exchange:
     def _give_up(self, error: ErrorInfo, retry_after_s: float | None, fault: Fault | None = None) -> None:
         if self.has_begun and self.relay is not None:
             error = (self.rescuer and self.rescuer.broken) or error
+            self.status = error.status  # who reads the event that follows may ask for it
             if fault is not Fault.CANCELLED:
                 orchestrator = self._orchestrator
                 orchestrator.tell(rescue_failed(self, self._last.node, self._last.why, orchestrator.clock()))

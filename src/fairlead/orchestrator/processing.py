@@ -84,8 +84,9 @@ class Collected:
                 if said.text:
                     self._texts.append(said.text)
                     self._tell(said.text)
-        except ProviderError as error:
-            self._fail(self._failed(error.info))
+        except ProviderError as error:  # an event carries no status
+            status = error.info.status if self._exchange is None else self._exchange.status
+            self._fail(self._failed(msgspec.structs.replace(error.info, status=status)))
         except FairleadError as error:
             self._fail(self._failed(ErrorInfo(502, f"the answer cannot be read: {error}")))
 
