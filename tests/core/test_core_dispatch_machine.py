@@ -361,7 +361,8 @@ class Dispatches(RuleBasedStateMachine):
         decision = story.dispatch.decision
         if story.dispatch.phase is Phase.SENT and decision is not None:
             self._blamed(story, decision, fault)
-            story.free += not TREATMENTS[fault].is_budgeted and not has_part
+            is_free = not TREATMENTS[fault].is_budgeted or fault is Fault.RATE_LIMITED  # which did nothing
+            story.free += is_free and not has_part
             story.losers.update(place(one) for one in self._under_way(story) if one is not decision)
 
     def _blamed(self, story: Story, decision: Decision, fault: Fault) -> None:

@@ -29,8 +29,8 @@ from fairlead.domain import Price, TaskCategory
 from fairlead.engine.decision import Decision
 from fairlead.engine.events import DegradationChanged
 from fairlead.gateway import RunningGateway
-from fairlead.health.config import DegradationConfig, HedgingConfig
-from fairlead.health.ladder import STEPS, Step
+from fairlead.health.config import DegradationConfig, HedgingConfig, Step
+from fairlead.health.ladder import STEPS
 from fairlead.testing.fates import Fate, Reply
 from fairlead.testing.provider import FakeProvider
 

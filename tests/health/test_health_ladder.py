@@ -111,7 +111,7 @@ def test_no_steps_no_ladder() -> None:
 
 
 def test_a_step_that_is_not_in_the_configuration_is_never_given_up() -> None:
-    ladder = Ladder(DegradationConfig(steps=("refuse", "hedging")))
+    ladder = Ladder(DegradationConfig(steps=(Step.REFUSE, Step.HEDGING)))
     ladder.climb(1.0, 0.0)
     assert ladder.given_up == (Step.REFUSE, Step.HEDGING)
     assert not ladder.is_given_up(Step.QUEUE)
@@ -119,9 +119,9 @@ def test_a_step_that_is_not_in_the_configuration_is_never_given_up() -> None:
 
 def test_unknown_steps_are_refused_by_name() -> None:
     with pytest.raises(ConfigError, match=r"'shorter' is no step; there are hedging, .*, refuse"):
-        Ladder(DegradationConfig(steps=("hedging", "shorter")))
+        Ladder(DegradationConfig(steps=("hedging", "shorter")))  # type: ignore[arg-type]  # as a program may
     with pytest.raises(ConfigError, match="names a step twice: queue, queue"):
-        Ladder(DegradationConfig(steps=("queue", "queue")))
+        Ladder(DegradationConfig(steps=(Step.QUEUE, Step.QUEUE)))
 
 
 @pytest.mark.parametrize("pressure", [-0.1, 1.1, float("nan")])

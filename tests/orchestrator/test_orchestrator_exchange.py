@@ -33,8 +33,7 @@ from fairlead.domain.health import Incident, Verdict
 from fairlead.domain.rescue import Continuation, Rescue
 from fairlead.engine.events import FailedOver, Rescued, RescueFailed
 from fairlead.errors import Fault, TaskFailedError
-from fairlead.health.config import DegradationConfig, HedgingConfig
-from fairlead.health.ladder import Step
+from fairlead.health.config import DegradationConfig, HedgingConfig, Step
 from fairlead.orchestrator.limits import KeyLimits
 from fairlead.orchestrator.orchestrator import STOPPING
 from fairlead.orchestrator.target import CallTimeouts
@@ -350,7 +349,7 @@ async def test_a_task_that_fails_in_mid_answer_says_what_failed(
 def press(stage: Stage, last: Step) -> None:
     """Give up all steps of the ladder up to this one."""
     degrading, now_s = stage.orchestrator.degrading, stage.orchestrator.clock()
-    degrading.configure(DegradationConfig(steps=(last.value,), max_output_tokens=SHORT))
+    degrading.configure(DegradationConfig(steps=(last,), max_output_tokens=SHORT))
     degrading.climb(1.0, now_s)
 
 

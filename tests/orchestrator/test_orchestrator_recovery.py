@@ -360,7 +360,7 @@ class TestPressure:
             it.recovery.mitigate_resource_exhaustion("n99")
         back = it.recovery.restore_balance()
         assert back.remedy is Remedy.RESTORE
-        assert back.detail == {"deviation": "0.0"}
+        assert back.detail["deviation"] == "0.0"
         assert not it.recovery.wants_more_nodes
         assert it.recovery.restore_balance().remedy is Remedy.NONE
 

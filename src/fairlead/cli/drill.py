@@ -37,6 +37,8 @@ def drill(
         _list()
         return
     if node is not None:
+        if file is None:
+            raise click.UsageError("say with -c in which file the node stands", ctx)
         from fairlead.cli.drill_node import probe
 
         ctx.exit(probe(file, node, as_json=as_json))

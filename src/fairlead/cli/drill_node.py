@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from fairlead.config import Config, NodeConfig
     from fairlead.orchestrator.probing import NodeProbe
 
-TIMEOUT_S = 120.0
+TIMEOUT_S = 60.0
 """For all requests together: a node may have to load the model first."""
 _RIGHT_FOR_UNKNOWN = (404, 400)
 
@@ -94,10 +94,10 @@ def _facts(found: "NodeProbe") -> list[tuple[str, str]]:
     malformed = found.malformed_status
     goes_on = "not found out" if found.continuation is None else str(found.continuation)
     return [
-        ("answers", f"yes, status {found.status}"),
+        ("answers", "it takes connections, and no more" if found.status is None else f"yes, status {found.status}"),
         ("first token", first),
         ("end of a stream", _said(found.has_end_mark, "marked", "not marked: its finish reason must do")),
-        ("finish reason", found.finish_reason or "none"),
+        ("finish reason", "not found out" if found.status is None else found.finish_reason or "none"),
         ("tokens", _said(found.has_usage, "told", "not told: the gateway counts, and says it is an estimate")),
         ("unknown model", _status(unknown, is_right=unknown in _RIGHT_FOR_UNKNOWN)),
         ("half a request", _status(malformed, is_right=malformed is not None and 400 <= malformed < 500)),
@@ -106,7 +106,9 @@ def _facts(found: "NodeProbe") -> list[tuple[str, str]]:
     ]
 
 
-def _said(is_so: bool, yes: str, no: str) -> str:
+def _said(is_so: bool | None, yes: str, no: str) -> str:
+    if is_so is None:
+        return "not found out"
     return yes if is_so else no
 
 

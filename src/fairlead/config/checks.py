@@ -30,6 +30,7 @@ def findings(config: Config, *, members: bool = True) -> Iterator[Finding]:
             yield ("nodes", place, *key), (text,)
     yield from _keys(config)
     yield from _scaling(config)
+    yield from _degradation(config)
     yield from _prices(config)
     for room, names in (("nodes", config.nodes), ("models", config.models), ("keys", config.keys)):
         yield from _duplicates(room, [item.name for item in names])
@@ -49,6 +50,13 @@ def _listen(config: Config) -> Iterator[Finding]:
     if not (is_loopback(host) or config.keys or config.insecure):
         advice = "add keys (fairlead key new makes one), or say insecure: true"
         yield ("listen",), (f"other machines can reach this address and no key guards it; {advice}",)
+
+
+def _degradation(config: Config) -> Iterator[Finding]:
+    steps = config.degradation.steps
+    for place, step in enumerate(steps):
+        if step in steps[:place]:
+            yield ("degradation", "steps", place), (f"{step} is named twice",)
 
 
 def _node(node: NodeConfig) -> Iterator[tuple[Path, str]]:

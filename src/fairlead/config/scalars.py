@@ -36,7 +36,8 @@ def parse(text: str, wanted: kinds.Type) -> Any:
 
 def _in_range(value: float, wanted: kinds.IntType | kinds.FloatType) -> float:
     too_low = (wanted.gt is not None and value <= wanted.gt) or (wanted.ge is not None and value < wanted.ge)
-    if too_low or (wanted.le is not None and value > wanted.le) or not math.isfinite(value):
+    too_high = (wanted.lt is not None and value >= wanted.lt) or (wanted.le is not None and value > wanted.le)
+    if too_low or too_high or not math.isfinite(value):
         raise ValueError
     return value
 
@@ -59,6 +60,7 @@ def _expected_number(wanted: kinds.IntType | kinds.FloatType) -> str:
     noun = "a whole number" if isinstance(wanted, kinds.IntType) else "a number"
     if wanted.gt is not None:
         top = "" if wanted.le is None else f", {wanted.le:g} at most"
+        top = top if wanted.lt is None else f" and below {wanted.lt:g}"
         return f"{noun} above {wanted.gt:g}{top}"
     if wanted.ge is not None and wanted.le is not None:
         return f"{noun} from {wanted.ge:g} to {wanted.le:g}"

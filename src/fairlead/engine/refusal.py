@@ -19,9 +19,9 @@ def nothing_there(task: Task, known: Sequence[str], *, is_known: bool) -> NoMode
     if is_known:
         return NoModelError(f"no node serves {task.model!r} at the moment")
     near = get_close_matches(task.model, known, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    hint = f"did you mean {near[0]!r}? There are" if near else "there are"
     told = ", ".join(known[:NAMES_TOLD])
-    return NoModelError(f"model {task.model!r} is not served here; {hint}There are: {told}")
+    return NoModelError(f"model {task.model!r} is not served here; {hint}: {told}")
 
 
 def all_ruled_out(task: Task, rejected: Sequence[Rejection], retry_after_s: float | None) -> NoCandidateError:

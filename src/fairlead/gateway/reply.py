@@ -7,6 +7,7 @@ from fairlead.dialects.contract import Call, Dialect, ErrorInfo, Operation
 from fairlead.errors import OverloadedError
 from fairlead.gateway.http import Responder
 from fairlead.orchestrator.exchange import Exchange
+from fairlead.orchestrator.orchestrator import STOPPING
 from fairlead.routing import Candidate
 
 _KEPT_BACK = frozenset(
@@ -79,7 +80,8 @@ class HttpReply:
             extra += _PLACES.get(candidate) or _place(candidate)
         if exchange.step is not None:
             extra += b"x-fairlead-cascade: %b\r\n" % _plain(str(exchange.step))
-        if exchange.dispatch.attempts and not isinstance(exchange.error, OverloadedError):
+        is_stopping = error.code == STOPPING.code  # another gateway, or this one soon, may well do it
+        if exchange.dispatch.attempts and not isinstance(exchange.error, OverloadedError) and not is_stopping:
             extra += b"x-should-retry: false\r\n"  # the nodes were asked already: a retry would only multiply
         if retry_after_s is not None:
             extra += b"retry-after: %d\r\n" % max(1, round(retry_after_s))

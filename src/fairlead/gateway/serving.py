@@ -143,6 +143,11 @@ class RunningGateway:
         self._tasks += [loop.create_task(reloader.watch()), loop.create_task(_ask_again(reloader))]
 
     @property
+    def drain_s(self) -> float:
+        """How long requests in flight may take to finish at the end."""
+        return self._config.drain_s
+
+    @property
     def may_reload(self) -> bool:
         """Whether there is a file to read the configuration from again."""
         return self._path is not None
@@ -274,7 +279,10 @@ async def _serve(running: RunningGateway, on_ready: Callable[[str], None] | None
     await stop.wait()
     for number in (signal.SIGTERM, signal.SIGINT):  # a second signal ends at once
         loop.remove_signal_handler(number)
+    under_way = len(running.orchestrator.in_flight)
+    logger.info("stopping: %d requests under way have %g s to finish", under_way, running.drain_s)
     await running.stop()
+    logger.info("stopped")
     return 0
 
 

@@ -96,11 +96,15 @@ def _rescue(value: str) -> tuple[Rescue | None, bool]:
     for word in filter(None, (part.strip() for part in value.split(","))):
         if word == "restart":
             may_restart = True
-        elif word in _RESCUES:
+        elif word in _RESCUES and who in (None, word):
             who = Rescue(word)
+        elif word in _RESCUES:
+            raise BadRequestError(f"x-fairlead-rescue: {who} and {word} exclude each other")
         else:
             known = ", ".join((*Rescue, "restart"))
             raise BadRequestError(f"x-fairlead-rescue: there is no {word!r}; there are: {known}")
+    if may_restart and who is Rescue.NONE:
+        raise BadRequestError("x-fairlead-rescue: none and restart exclude each other")
     return who, may_restart
 
 

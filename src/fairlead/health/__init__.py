@@ -8,9 +8,10 @@ from fairlead.health.config import (
     DegradationConfig,
     HealthConfig,
     HedgingConfig,
+    Step,
 )
 from fairlead.health.failover import choose_targets, detect_failover_need
-from fairlead.health.ladder import STEPS, Ladder, Step, StepChange
+from fairlead.health.ladder import STEPS, Ladder, StepChange
 from fairlead.health.monitor import Change, HealthMonitor
 from fairlead.health.pressure import Seen
 

@@ -1,5 +1,6 @@
 """When a node's circuit opens and closes, and what else counts as healthy."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import msgspec
@@ -73,10 +74,23 @@ class HedgingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """Fewer known times of a node say nothing."""
 
 
+class Step(StrEnum):
+    """What can be given up."""
+
+    HEDGING = "hedging"
+    EXPLORATION = "exploration"
+    CHEAPER_MODEL = "cheaper_model"
+    SHORTER_ANSWERS = "shorter_answers"
+    QUEUE = "queue"
+    REFUSE = "refuse"
+
+    __hash__ = str.__hash__  # Enum's own is written in Python, and steps are looked up for each task
+
+
 class DegradationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The ladder of graceful degradation: what is given up, one after the other, as pressure rises."""
 
-    steps: tuple[str, ...] = ("hedging", "exploration", "cheaper_model", "shorter_answers", "queue", "refuse")
+    steps: tuple[Step, ...] = tuple(Step)
     """In this order, from the first given up to the last."""
     begin_at: _Share = 0.75
     """Pressure at which the first step is taken; the last is taken at 1."""

@@ -5,26 +5,10 @@ Of n steps the k-th (from 0) is taken at a pressure of begin_at + (1 - begin_at)
 that step is taken at for `hold_s`. So a step that is taken is kept for `hold_s` at least.
 """
 
-from enum import StrEnum
-
 import msgspec
 
 from fairlead.errors import ConfigError
-from fairlead.health.config import DegradationConfig
-
-
-class Step(StrEnum):
-    """What can be given up."""
-
-    HEDGING = "hedging"
-    EXPLORATION = "exploration"
-    CHEAPER_MODEL = "cheaper_model"
-    SHORTER_ANSWERS = "shorter_answers"
-    QUEUE = "queue"
-    REFUSE = "refuse"
-
-    __hash__ = str.__hash__  # Enum's own is written in Python, and steps are looked up for each task
-
+from fairlead.health.config import DegradationConfig, Step
 
 STEPS = tuple(Step)
 NOTHING = "nothing"

@@ -35,6 +35,7 @@ class Attempt:
     """One request to one node, and its answer."""
 
     __slots__ = (
+        "_early",
         "_end_s",
         "_exchange",
         "_is_impatient",
@@ -72,6 +73,8 @@ class Attempt:
         self._exchange = exchange
         self._is_streamed = exchange.call.stream
         self._sending: Sending | None = None
+        self._early = b""
+        """What came before the first token: a role, without a word."""
         self._parts: list[bytes] = []
         self._size = 0
         self._repeated = 0
@@ -178,9 +181,13 @@ class Attempt:
                 self.write(out)
                 if out[0] > COMMENT or not _says_nothing(out):
                     self.last_s = self._orchestrator.clock()
-            elif not _says_nothing(out):  # what only keeps the line open is no token
-                self._begin(out)
-        elif not self.has_begun and self.relay.chunks > self._repeated:  # it says again what the caller has already
+                return
+            if not _says_nothing(out):  # what only keeps the line open is no token
+                if self.relay.chunks or self.relay.finished:
+                    self._begin(self._early + out)
+                    return
+                self._early += out
+        if self.relay.chunks > self._repeated:  # said again, or held back: the caller has nothing of it
             self._repeated = self.relay.chunks
             self.last_s = self._orchestrator.clock()
 
@@ -218,7 +225,7 @@ class Attempt:
         exchange = self._exchange
         now_s = self._orchestrator.clock()
         if now_s < self._end_s - TIMER_EARLY_S:
-            if self.has_begun or (exchange.has_begun and self.last_s > self.sent_s):
+            if self.has_begun or self.last_s > self.sent_s:  # it speaks, though perhaps nothing of it goes out yet
                 if self._goes_on(now_s):
                     return
                 message = f"{self.name} sent nothing for {self._limits.idle_s:g} s in the middle of its answer"
@@ -298,7 +305,7 @@ class Attempt:
         self.is_over = True
         self._sending = None
         self._unwatch()
-        self._exchange.complete(self, rest)
+        self._exchange.complete(self, rest if self.has_begun else self._early + rest)
 
     def _refused(self) -> None:
         """Read the node's error; its status and reason reach the caller when nobody else can help."""

@@ -15,8 +15,8 @@ import msgspec
 from fairlead.dialects.contract import Call, Operation
 from fairlead.domain import PriorityClass
 from fairlead.engine.events import DegradationChanged
-from fairlead.health.config import DegradationConfig
-from fairlead.health.ladder import Ladder, Step
+from fairlead.health.config import DegradationConfig, Step
+from fairlead.health.ladder import Ladder
 from fairlead.routing.contract import Explores
 
 if TYPE_CHECKING:

@@ -292,8 +292,11 @@ class ModelOrchestrator(Membership):
         `max_tokens`, `tools`); `on_text` is given the answer piece by piece. Cancelling stops the work at the node.
         Raises BadRequestError for what is no request, and TaskFailedError when nobody could do it.
         """
+        if self.is_stopping:
+            raise RuntimeError("this orchestrator is closed: it does no further tasks")
         self.attach()
         call = call_of(prompt, model, fields)
+        wishes.check()
         reply = Collected(call, self.loop, on_text)
         exchange = self.submit(call, reply, wishes, JSON_HEAD)
         try:
@@ -369,6 +372,7 @@ class ModelOrchestrator(Membership):
 
     async def close(self) -> None:
         """Stop everything that is still going on, and give up all connections."""
+        self.is_stopping = True
         for exchange in tuple(self.in_flight):
             exchange.cancel()
         if self._sweeper is not None:

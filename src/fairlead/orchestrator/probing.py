@@ -70,9 +70,9 @@ class NodeProbe(msgspec.Struct, frozen=True, kw_only=True):
     first_token_s: float | None = None
     """From sending it to the first text."""
     finish_reason: str | None = None
-    has_end_mark: bool = False
+    has_end_mark: bool | None = None
     """Whether `[DONE]` or `done: true` ended it."""
-    has_usage: bool = False
+    has_usage: bool | None = None
     """Whether it told its tokens."""
     unknown_model_status: int | None = None
     """404 is right; 200 where the node has one model and does not look at names."""
@@ -272,8 +272,8 @@ class _Prober:
             status=ear.status or None,
             first_token_s=ear.first_s,
             finish_reason=ear.reason,
-            has_end_mark=ear.has_end_mark,
-            has_usage=ear.has_usage,
+            has_end_mark=ear.has_end_mark if ear.status == 200 else None,
+            has_usage=ear.has_usage if ear.status == 200 else None,
         )
         _well(ear)
 

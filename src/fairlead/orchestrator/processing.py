@@ -11,7 +11,7 @@ from fairlead.dialects.answer_text import AnswerReader, ToolUse
 from fairlead.dialects.contract import Call, Dialect, ErrorInfo, Operation, ProviderError, Usage
 from fairlead.dialects.said import read_all_said
 from fairlead.domain import TaskCategory
-from fairlead.errors import FairleadError, TaskFailedError
+from fairlead.errors import BadRequestError, FairleadError, TaskFailedError
 from fairlead.orchestrator.steps import RescueStep
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ class TaskResult(msgspec.Struct, frozen=True, kw_only=True):
 
 def call_of(prompt: Prompt, model: str, fields: Mapping[str, Any]) -> Call:
     """Return the request that a task is: a streamed chat. Raises BadRequestError for what cannot be one."""
+    if not isinstance(prompt, str) and not (isinstance(prompt, Sequence) and prompt):
+        raise BadRequestError("a prompt is a text, or a list of messages such as {'role': 'user', 'content': '...'}")
     messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
     streamed = {"stream": True, "stream_options": {"include_usage": True}}
     body = msgspec.json.encode({**fields, "model": model, "messages": messages, **streamed})

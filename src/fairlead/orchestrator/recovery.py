@@ -225,8 +225,8 @@ class Recovery:
         done = [f"back: {', '.join(back)}"] if back else []
         done += ["there is room again, and batch work is let in"] if is_relieved else []
         subject = back[0] if len(back) == 1 else FLEET
-        why = "; ".join([*done, evenness.why])
-        return self._record(Remedy.RESTORE, subject, why, deviation=round(evenness.deviation_before, 4))
+        balance = {"deviation": round(evenness.deviation_before, 4), "balance": evenness.why}
+        return self._record(Remedy.RESTORE, subject, "; ".join(done), **balance)
 
     # -- inside
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _REJECTIONS = (Fault.CALLER, Fault.UNSUPPORTED, Fault.NOT_FOUND)
 """What a node that cannot go on from an assistant's words says of them."""
 _CANNOT = (None, Continuation.NONE)
+NOBODY_ELSE = "no other node could go on with an answer of this kind"
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -171,7 +172,8 @@ def mend(
 ) -> tuple[Action, str]:
     """Find another node that finishes an answer that broke; returns what is to be done, and why nobody can."""
     now_s, rescuer = orchestrator.clock(), exchange.rescuer
-    latency_s, why = now_s - attempt.sent_s, "rescue is off, or no other node has the model"
+    is_off = rescuers_of(orchestrator, exchange) is Rescue.NONE
+    latency_s, why = now_s - attempt.sent_s, "rescue is off" if is_off else NOBODY_ELSE
     if rescuer is not None:
         rescuer.broke(attempt, info)
         why = rescuer.why_not(fault) or ""

@@ -10,7 +10,7 @@ from fairlead.orchestrator.owner import Owner
 if TYPE_CHECKING:
     from fairlead.orchestrator.exchange import Exchange
 
-NOBODY_LEFT = "nobody else could finish it"
+NOBODY_LEFT = "no other node was free for it, or able to"
 
 
 def failed_over(exchange: "Exchange", fault: Fault, to: Decision, now_s: float) -> FailedOver:

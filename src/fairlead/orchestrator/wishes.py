@@ -3,8 +3,9 @@
 import msgspec
 
 from fairlead.domain import TaskCategory
-from fairlead.domain.priority import NORMAL
+from fairlead.domain.priority import LAST_LEVEL, NORMAL
 from fairlead.domain.rescue import Rescue
+from fairlead.errors import BadRequestError
 from fairlead.orchestrator.limits import KeyLimits
 from fairlead.orchestrator.target import CallLimits
 from fairlead.routing import Strategy
@@ -32,6 +33,13 @@ class Wishes(msgspec.Struct, gc=False):
     """Who may finish an answer that breaks; None: as configured."""
     restart: bool = False
     """Whether the answer may begin anew where nothing else helps."""
+
+    def check(self) -> None:
+        """Raise BadRequestError for a time or a priority that cannot be."""
+        if self.deadline_after_s is not None and not self.deadline_after_s > 0:
+            raise BadRequestError(f"deadline_after_s is a time above 0, not {self.deadline_after_s!r}")
+        if not 0 <= self.priority <= LAST_LEVEL:
+            raise BadRequestError(f"priority is a level from 0 (first) to {LAST_LEVEL} (last), not {self.priority!r}")
 
 
 NO_WISHES = Wishes()

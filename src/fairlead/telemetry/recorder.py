@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from fairlead.clock import wall_s
 from fairlead.dialects.contract import ErrorInfo
 from fairlead.engine.decision import Decision
-from fairlead.engine.events import Event
+from fairlead.engine.events import ConfigChanged, Event
 from fairlead.errors import Fault
 from fairlead.orchestrator.exchange import Exchange
 from fairlead.persistence.rows import DecisionRow, FeedbackRow, StoreCounters, StoredDecision
@@ -177,6 +177,8 @@ class Recorder:
         if words is None:
             return
         self.events.add(event, wall_s())
+        if isinstance(event, ConfigChanged):  # who changes it logs it line by line
+            return
         level = logging.DEBUG if words.is_frequent(event) else _LEVELS[words.weigh(event)]
         if logger.isEnabledFor(level):
             logger.log(level, "%s", words.say(event))
