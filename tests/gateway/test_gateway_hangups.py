@@ -260,8 +260,8 @@ def test_an_event_beyond_all_bounds_is_refused() -> None:
         async with FakeProvider() as provider, gateway(node(provider), timeouts=STEADY) as running:
             provider.default = Reply(text="z" * (9 * MIB), pieces=1)
             answer = await ask(running, CHAT, chat(stream=True))
-            assert not answer.is_whole
-            assert "event of more than" in answer.events[-1]["error"]["message"]
+            assert answer.status == 502, "nothing of it has gone out"
+            assert "event of more than" in answer.json["error"]["message"]
 
     run(main())
 

@@ -5,6 +5,7 @@ from collections import Counter
 from gateway_shared import CHAT, EMBEDDING, O_CHAT, Answer, ask, chat, gateway, node, run
 from prometheus_client.parser import text_string_to_metric_families
 
+from fairlead.domain.rescue import Rescue
 from fairlead.gateway import RunningGateway
 from fairlead.testing.provider import FakeProvider, Fate, Reply
 
@@ -28,7 +29,9 @@ def test_counters_add_up() -> None:
         async with (
             FakeProvider() as good,
             FakeProvider("ollama", default=Reply(status=500)) as bad,
-            gateway(node(good, 'quoted "name"\n'), node(bad, "bad"), strategy="round_robin") as running,
+            gateway(
+                node(good, 'quoted "name"\n'), node(bad, "bad"), strategy="round_robin", rescue=Rescue.NONE
+            ) as running,
         ):
             answers: list[Answer] = []
             for stream in (True, False) * 6:

@@ -45,9 +45,14 @@ def drill(
     for name in names:
         if name not in FAULTS:
             raise click.BadParameter(_unknown(name, list(FAULTS)), ctx, param_hint="--only")
-    logging.getLogger("fairlead").setLevel(logging.CRITICAL)  # every complaint is about a fault made on purpose
     shape, origin = _shape(file)
-    scores = _run(shape, names or tuple(FAULTS))
+    logger = logging.getLogger("fairlead")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)  # every complaint is about a fault made on purpose
+    try:
+        scores = _run(shape, names or tuple(FAULTS))
+    finally:
+        logger.setLevel(level)
     if as_json:
         _print_json(shape, origin, scores)
     else:
