@@ -22,6 +22,8 @@ ANSWER = SAY(PROMPT)
 TIGHT = times(connect_s=10.0, headers_s=0.3, first_token_s=0.3, idle_s=0.3, total_s=0.6)
 """Of the node that misbehaves. The one that is well has all the time that a busy machine may take."""
 PATIENT = times(connect_s=10.0, headers_s=10.0, first_token_s=10.0, idle_s=10.0, total_s=10.0)
+CALM = times(connect_s=10.0, headers_s=10.0, first_token_s=10.0, idle_s=0.4, total_s=15.0)
+"""Of one that begins to answer well."""
 COMMON = Timeouts(connect_s=5.0, first_token_s=5.0, idle_s=5.0, total_s=10.0)
 CUT_SHORT = Timeouts(connect_s=10.0, first_token_s=0.3, idle_s=0.3, total_s=1.2)
 """For answers that never end: nothing but the total stops them."""
@@ -72,6 +74,8 @@ async def case(
         else:
             bad.choose = fault.chooser()
             await stack.enter_async_context(bad)
+        if limits is TIGHT and fault.reply.fate not in HANGING and not fault.reply.late_s:
+            limits = PATIENT  # a machine that stands still for a moment must not look like the fault
         nodes: list[NodeConfig] = [node(bad, "bad", weight=FAVOURITE, timeouts=limits)]
         if good is not None:
             nodes.append(node(good, "good", timeouts=PATIENT, continuation=declared(fault.rescuer)))

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from gateway_faults_shared import ANSWER, COMMON, FAVOURITE, PATIENT, PROMPT, TIGHT, error_of, is_complete, provider
+from gateway_faults_shared import ANSWER, CALM, COMMON, FAVOURITE, PATIENT, PROMPT, error_of, is_complete, provider
 from gateway_shared import CHAT, O_CHAT, Answer, ask, chat, gateway, node, run
 
 from fairlead.config import NodeConfig
@@ -46,7 +46,7 @@ async def pair(
         bad = await stack.enter_async_context(provider(kind, CUT))
         good = await stack.enter_async_context(provider(kind, continues=continues, models=good_models))
         nodes: list[NodeConfig] = [
-            node(bad, "bad", weight=FAVOURITE, timeouts=TIGHT),
+            node(bad, "bad", weight=FAVOURITE, timeouts=CALM),
             node(good, "good", timeouts=PATIENT, continuation=continuation),
         ]
         settings = {"strategy": "random", "timeouts": COMMON} | more
